@@ -1,1 +1,9 @@
-//! Ringward.
+//! Ringward: a Redis-compatible in-memory server for Linux; thread-per-core, shared-nothing, on io_uring.
+//!
+//! # Code map
+//!
+//! Modules stand in dependency order: each uses only what is above it (`tests/tidy.rs` checks this).
+//! Everything above `runtime` is synchronous and deterministic: bytes, messages, time and randomness come in as
+//! arguments, replies and effects go out as values.
+
+pub mod base;

@@ -1,0 +1,75 @@
+//! Every error a command can answer with, worded exactly as Redis words it, reviewed in this one place.
+
+use std::borrow::Cow;
+
+/// A command's refusal: the client's fault or the server's state, never a bug. The text is what follows the `-` on
+/// the wire, its first word the error code that clients switch on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandError(Cow<'static, str>);
+
+impl CommandError {
+    /// An error of fixed text; costs no allocation.
+    pub const fn new(text: &'static str) -> Self {
+        CommandError(Cow::Borrowed(text))
+    }
+
+    /// An error whose text names something of the request.
+    pub fn with(text: String) -> Self {
+        CommandError(Cow::Owned(text))
+    }
+
+    /// The text, code first.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The error code: the first word, which INFO errorstats counts by.
+    pub fn code(&self) -> &str {
+        self.0.split(' ').next().unwrap_or("ERR")
+    }
+
+    /// The wrong number of arguments for `command` (its lower-case full name, `config|get` for a subcommand).
+    pub fn arity(command: &str) -> Self {
+        CommandError::with(format!("ERR wrong number of arguments for '{command}' command"))
+    }
+
+    /// An expire time out of range for `command`.
+    pub fn invalid_expire(command: &str) -> Self {
+        CommandError::with(format!("ERR invalid expire time in '{command}' command"))
+    }
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        impl CommandError { $($(#[$doc])* pub const $name: CommandError = CommandError::new($text);)* }
+    };
+}
+
+texts! {
+    /// An option that the command does not have, or a combination that it refuses.
+    SYNTAX = "ERR syntax error";
+    /// The key holds a value of another type.
+    WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    /// An argument or a stored value is not a 64-bit integer.
+    NOT_INTEGER = "ERR value is not an integer or out of range";
+    /// An argument or a stored value is not a floating point number.
+    NOT_FLOAT = "ERR value is not a valid float";
+    /// An index or count outside what the command takes.
+    OUT_OF_RANGE = "ERR value is out of range";
+    /// INCR and its kin would pass the 64-bit range.
+    OVERFLOW = "ERR increment or decrement would overflow";
+    /// The key must exist for this command.
+    NO_SUCH_KEY = "ERR no such key";
+    /// A string would pass `proto-max-bulk-len`.
+    STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    /// Authentication comes first.
+    NO_AUTH = "NOAUTH Authentication required.";
+    /// Wrong user name or password.
+    WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled.";
+    /// A write with maxmemory reached and nothing to evict.
+    OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
+    /// A database number outside `databases`.
+    DB_RANGE = "ERR DB index is out of range";
+    /// The data set is still being read from disk.
+    LOADING = "LOADING Redis is loading the dataset in memory";
+}

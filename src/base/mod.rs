@@ -1,0 +1,9 @@
+//! Vocabulary: identifiers, time, keys and their routing, error texts, numbers as Redis writes them.
+//!
+//! Uses nothing of ours and is used by every other module. Nothing here reads a clock or holds global state.
+
+pub mod error;
+pub mod ids;
+pub mod key;
+pub mod prng;
+pub mod time;
