@@ -5,5 +5,6 @@
 pub mod error;
 pub mod ids;
 pub mod key;
+pub mod num;
 pub mod prng;
 pub mod time;

@@ -1,0 +1,65 @@
+//! What a data command works with.
+
+use crate::base::ids::{DbIndex, ShardId};
+use crate::base::key::{Key, KeyHash};
+use crate::base::prng::Prng;
+use crate::base::time::{Now, UnixMs};
+use crate::keyspace::Keyspace;
+use crate::resp::Reply;
+
+/// The limits and switches of the configuration that commands consult; copied to the shards on CONFIG SET.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandOptions {
+    /// `proto-max-bulk-len`: no string grows beyond it.
+    pub string_bytes_max: u64,
+    /// `databases`.
+    pub databases: u16,
+    /// Whether OBJECT FREQ (LFU policy) or OBJECT IDLETIME works.
+    pub lfu: bool,
+    /// `lazyfree-lazy-user-flush`: FLUSHALL without an option frees in the background.
+    pub lazy_flush: bool,
+    /// `lazyfree-lazy-user-del`: DEL acts as UNLINK.
+    pub lazy_del: bool,
+}
+
+/// One command's view of the shard it runs on.
+pub struct Ctx<'a, 'r> {
+    /// The shard's data.
+    pub keyspace: &'a mut Keyspace,
+    /// The database that the client has selected.
+    pub db: DbIndex,
+    /// The time of this pass; all commands of a pass and all of a transaction see the same.
+    pub now: Now,
+    /// Where the reply goes.
+    pub reply: &'a mut Reply<'r>,
+    /// Randomness for sampling.
+    pub rng: &'a mut Prng,
+    /// The shard that runs the command.
+    pub shard: ShardId,
+    /// How many shards there are.
+    pub shards: u16,
+    /// The configuration's limits.
+    pub options: &'a CommandOptions,
+    /// The hash of the first key, made when the request was routed.
+    pub first_key: KeyHash,
+}
+
+impl Ctx<'_, '_> {
+    /// Wall clock in milliseconds: what expiry compares with.
+    #[inline]
+    pub fn now_ms(&self) -> UnixMs {
+        self.now.unix_ms()
+    }
+
+    /// The command's first key, whose hash is known already.
+    #[inline]
+    pub fn first_key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        self.keyspace.hasher().key_with(bytes, self.first_key)
+    }
+
+    /// Any other key.
+    #[inline]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        self.keyspace.hasher().key(bytes)
+    }
+}

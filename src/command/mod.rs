@@ -1,0 +1,17 @@
+//! The commands: one row, one function, one script each.
+//!
+//! A family's file holds its rows at the top and its functions below. `spec` says what a row is, `table` joins the
+//! families and finds a command by its name, `ctx` is what a function works with. A function parses all its arguments,
+//! then changes the data, then replies; it runs on one shard, to its end, and knows no client, clock or I/O.
+
+pub mod connection;
+pub mod ctx;
+pub mod generic;
+pub mod server;
+pub mod spec;
+pub mod string;
+pub mod table;
+
+pub use ctx::Ctx;
+pub use spec::{Spec, Handler};
+pub use table::{CommandId, Table};

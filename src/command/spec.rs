@@ -1,0 +1,412 @@
+//! What a row of the command table says.
+//!
+//! A row is a constant: metadata that COMMAND reports, that routing and admission use, and the function that runs it.
+//! Everything else about a command (ACL categories, the reply of COMMAND INFO and DOCS) is derived from its row.
+
+use super::ctx::Ctx;
+use crate::base::error::CommandError;
+use crate::resp::Args;
+
+/// A function that runs a command on one shard and writes its reply.
+///
+/// # Errors
+/// The refusal to send instead of whatever was replied so far. Nothing may have been changed by then.
+pub type Handler = fn(&mut Ctx<'_, '_>, Args<'_>) -> Result<(), CommandError>;
+
+/// One command, or one subcommand.
+#[derive(Debug)]
+pub struct Spec {
+    /// Lower case; a subcommand's full name is `container|name`.
+    pub name: &'static str,
+    /// How many arguments with the name: exactly, or at least the absolute value where negative.
+    pub arity: i8,
+    /// What it does, as COMMAND INFO lists it and admission tests it.
+    pub flags: Flags,
+    /// Where its keys are.
+    pub keys: &'static [KeySpec],
+    /// Who runs it, and where.
+    pub run: Run,
+    /// ACL categories beyond those that follow from the flags and the group.
+    pub categories: Categories,
+    /// What COMMAND DOCS tells.
+    pub doc: Doc,
+    /// The subcommands of a container.
+    pub subcommands: &'static [Spec],
+}
+
+/// Who runs a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {
+    /// A function on the shard of its keys. Where keys lie on several shards, `Spread` says how it is put together.
+    Shard(Handler, Spread),
+    /// The client's session on its core: connection state (AUTH, SELECT, CLIENT ...).
+    Session(SessionOp),
+    /// The node, on behalf of all cores (CONFIG, INFO, SLOWLOG ...).
+    Node(NodeOp),
+    /// A container without meaning of its own: the subcommand runs.
+    Container,
+}
+
+/// How a data command is done over several shards. Whatever it says, the command is atomic: the coordinator holds
+/// intents on all its keys until every shard has done its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// It has one key, or must have all on one shard's row: goes to the shard of the first key.
+    One,
+    /// Each shard runs it on its keys; the integer replies are added up (DEL, EXISTS).
+    Sum,
+    /// Each shard runs it on its keys; the arrays' elements are put in the order of the keys (MGET).
+    Interleave,
+    /// Each shard runs it on its keys and their values; the reply is OK (MSET).
+    Ok,
+    /// Two steps, looking first and writing then; the coordinator knows each (RENAME, COPY, MSETNX).
+    Steps(Steps),
+    /// Every shard, keys or none: integers are added up (DBSIZE).
+    EverySum,
+    /// Every shard: the arrays are joined (KEYS).
+    EveryConcat,
+    /// Every shard: the reply is OK, or the first error (FLUSHALL, SWAPDB).
+    EveryOk,
+    /// Every shard answers `[how many keys, one of them or null]`; one is drawn by weight (RANDOMKEY).
+    EveryDraw,
+    /// The shard that the cursor in argument 1 names; the function moves on to the next shard (SCAN).
+    Cursor,
+}
+
+/// The commands over several shards that look before they write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// RENAME and RENAMENX.
+    Rename,
+    /// COPY.
+    Copy,
+    /// MSETNX.
+    Msetnx,
+    /// LCS.
+    Lcs,
+}
+
+/// Commands that the session itself runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the command of its name")]
+pub enum SessionOp {
+    Auth,
+    ClientCaching,
+    ClientGetname,
+    ClientGetredir,
+    ClientHelp,
+    ClientId,
+    ClientInfo,
+    ClientNoEvict,
+    ClientNoTouch,
+    ClientReply,
+    ClientSetinfo,
+    ClientSetname,
+    ClientTracking,
+    ClientTrackinginfo,
+    Echo,
+    Hello,
+    Ping,
+    Quit,
+    Reset,
+    Select,
+    Command,
+    CommandCount,
+    CommandDocs,
+    CommandGetkeys,
+    CommandGetkeysandflags,
+    CommandHelp,
+    CommandInfo,
+    CommandList,
+    Lolwut,
+    Time,
+}
+
+/// Commands that concern the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the command of its name")]
+pub enum NodeOp {
+    ClientKill,
+    ClientList,
+    ClientPause,
+    ClientUnblock,
+    ClientUnpause,
+    ConfigGet,
+    ConfigHelp,
+    ConfigResetstat,
+    ConfigRewrite,
+    ConfigSet,
+    Debug,
+    Info,
+    LatencyDoctor,
+    LatencyGraph,
+    LatencyHelp,
+    LatencyHistogram,
+    LatencyHistory,
+    LatencyLatest,
+    LatencyReset,
+    MemoryDoctor,
+    MemoryHelp,
+    MemoryMallocStats,
+    MemoryPurge,
+    MemoryStats,
+    ModuleHelp,
+    ModuleList,
+    Monitor,
+    Role,
+    Shutdown,
+    SlowlogGet,
+    SlowlogHelp,
+    SlowlogLen,
+    SlowlogReset,
+}
+
+/// A set of command flags, with Redis's meanings (COMMAND INFO).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// No flag.
+    pub const NONE: Flags = Flags(0);
+    /// May change data.
+    pub const WRITE: Flags = Flags(1);
+    /// Only reads data.
+    pub const READONLY: Flags = Flags(1 << 1);
+    /// May need memory: refused when out of it.
+    pub const DENYOOM: Flags = Flags(1 << 2);
+    /// For administrators.
+    pub const ADMIN: Flags = Flags(1 << 3);
+    /// Publish and subscribe.
+    pub const PUBSUB: Flags = Flags(1 << 4);
+    /// Not in scripts.
+    pub const NOSCRIPT: Flags = Flags(1 << 5);
+    /// May block the client.
+    pub const BLOCKING: Flags = Flags(1 << 6);
+    /// Works while the data set is loaded.
+    pub const LOADING: Flags = Flags(1 << 7);
+    /// Works on a stale replica.
+    pub const STALE: Flags = Flags(1 << 8);
+    /// Not shown to MONITOR.
+    pub const SKIP_MONITOR: Flags = Flags(1 << 9);
+    /// Not in the slow log.
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 10);
+    /// Constant or logarithmic time.
+    pub const FAST: Flags = Flags(1 << 11);
+    /// Works before authentication.
+    pub const NO_AUTH: Flags = Flags(1 << 12);
+    /// May be replicated though it is no write.
+    pub const MAY_REPLICATE: Flags = Flags(1 << 13);
+    /// Works while another command keeps the server busy.
+    pub const ALLOW_BUSY: Flags = Flags(1 << 14);
+    /// Where the keys are depends on the arguments.
+    pub const MOVABLEKEYS: Flags = Flags(1 << 15);
+    /// Works while loading in the background.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 16);
+    /// Not inside MULTI.
+    pub const NO_MULTI: Flags = Flags(1 << 17);
+    /// No client may send it; shards ask one another.
+    pub const INTERNAL: Flags = Flags(1 << 18);
+
+    /// Both sets together; for use in constants.
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are set.
+    #[inline]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The names that COMMAND INFO reports, in its order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [
+            (Flags::WRITE, "write"),
+            (Flags::READONLY, "readonly"),
+            (Flags::DENYOOM, "denyoom"),
+            (Flags::ADMIN, "admin"),
+            (Flags::PUBSUB, "pubsub"),
+            (Flags::NOSCRIPT, "noscript"),
+            (Flags::BLOCKING, "blocking"),
+            (Flags::LOADING, "loading"),
+            (Flags::STALE, "stale"),
+            (Flags::SKIP_MONITOR, "skip_monitor"),
+            (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+            (Flags::FAST, "fast"),
+            (Flags::NO_AUTH, "no_auth"),
+            (Flags::MAY_REPLICATE, "may_replicate"),
+            (Flags::MOVABLEKEYS, "movablekeys"),
+            (Flags::ALLOW_BUSY, "allow_busy"),
+            (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+            (Flags::NO_MULTI, "no_multi"),
+        ]
+        .into_iter()
+        .filter(move |(flag, _)| self.has(*flag))
+        .map(|(_, name)| name)
+    }
+}
+
+/// A set of ACL categories.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Categories(u32);
+
+impl Categories {
+    /// None beyond those that follow from flags and group.
+    pub const NONE: Categories = Categories(0);
+    /// `@keyspace`
+    pub const KEYSPACE: Categories = Categories(1);
+    /// `@dangerous`
+    pub const DANGEROUS: Categories = Categories(1 << 1);
+    /// `@connection`
+    pub const CONNECTION: Categories = Categories(1 << 2);
+
+    /// Both sets together.
+    pub const fn with(self, other: Categories) -> Categories {
+        Categories(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are in the set.
+    pub const fn has(self, other: Categories) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One group of keys among the arguments (Redis 7's key specifications).
+#[derive(Clone, Copy, Debug)]
+pub struct KeySpec {
+    /// The first key's argument.
+    pub first: u8,
+    /// The last key's argument: relative to `first` where it is not negative, else counted from the end (-1 is the
+    /// last argument).
+    pub last: i8,
+    /// From one key to the next.
+    pub step: u8,
+    /// What is done with them, as COMMAND INFO names it: `RO`, `RW`, `OW`, `RM`, then `access`, `update`, `insert`,
+    /// `delete`, `not_key`, `incomplete`, `variable_flags`.
+    pub flags: &'static [&'static str],
+}
+
+impl KeySpec {
+    /// One key at argument `first`.
+    pub const fn one(first: u8, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec { first, last: 0, step: 1, flags }
+    }
+
+    /// All arguments from `first` on, every `step`th.
+    pub const fn rest(first: u8, step: u8, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec { first, last: -1, step, flags }
+    }
+
+    /// The arguments that are keys in a request of `argc` arguments.
+    pub fn indexes(&self, argc: usize) -> impl Iterator<Item = usize> {
+        let first = usize::from(self.first);
+        let last = if self.last >= 0 {
+            first + self.last as usize
+        } else {
+            argc.saturating_sub(usize::from(self.last.unsigned_abs()))
+        };
+        (first..argc.min(last + 1)).step_by(usize::from(self.step))
+    }
+}
+
+/// What COMMAND DOCS tells of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Doc {
+    /// What it does, in one sentence.
+    pub summary: &'static str,
+    /// The Redis version that brought it.
+    pub since: &'static str,
+    /// The family it is listed under.
+    pub group: Group,
+    /// What it costs.
+    pub complexity: &'static str,
+    /// Its arguments after the name, in the notation of the Redis manual: `key value [NX | XX] [GET]`. COMMAND DOCS
+    /// and redis-cli's hints are made from it.
+    pub syntax: &'static str,
+}
+
+/// The families of COMMAND DOCS and COMMAND LIST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Any type of key.
+    Generic,
+    /// Strings.
+    String,
+    /// The connection.
+    Connection,
+    /// The server.
+    Server,
+}
+
+impl Group {
+    /// The name that COMMAND DOCS shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Generic => "generic",
+            Group::String => "string",
+            Group::Connection => "connection",
+            Group::Server => "server",
+        }
+    }
+}
+
+impl Spec {
+    /// A command without keys, flags or subcommands: the builders below add what it has.
+    pub const fn new(name: &'static str, arity: i8, run: Run, doc: Doc) -> Spec {
+        Spec {
+            name,
+            arity,
+            flags: Flags::NONE,
+            keys: &[],
+            run,
+            categories: Categories::NONE,
+            doc,
+            subcommands: &[],
+        }
+    }
+
+    /// With these flags.
+    pub const fn flags(mut self, flags: Flags) -> Spec {
+        self.flags = flags;
+        self
+    }
+
+    /// With these keys.
+    pub const fn keys(mut self, keys: &'static [KeySpec]) -> Spec {
+        self.keys = keys;
+        self
+    }
+
+    /// In these ACL categories, too.
+    pub const fn categories(mut self, categories: Categories) -> Spec {
+        self.categories = categories;
+        self
+    }
+
+    /// With these subcommands.
+    pub const fn subcommands(mut self, subcommands: &'static [Spec]) -> Spec {
+        self.subcommands = subcommands;
+        self
+    }
+
+    /// Whether `argc` arguments, the name included, are what it takes.
+    #[inline]
+    pub const fn takes(&self, argc: usize) -> bool {
+        if self.arity >= 0 {
+            argc == self.arity as usize
+        } else {
+            argc >= self.arity.unsigned_abs() as usize
+        }
+    }
+
+    /// The arguments that are keys in a request of `argc` arguments, in order of the key specifications.
+    pub fn key_indexes(&self, argc: usize) -> impl Iterator<Item = usize> {
+        self.keys.iter().flat_map(move |keys| keys.indexes(argc))
+    }
+
+    /// Whether it may change data.
+    #[inline]
+    pub const fn is_write(&self) -> bool {
+        self.flags.has(Flags::WRITE)
+    }
+}

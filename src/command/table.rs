@@ -1,0 +1,202 @@
+//! All commands, found by name.
+//!
+//! One table per process, made at start: the families' rows, then `rename-command` applied to their names. Found by
+//! one multiplication and usually one comparison, since this happens for every request.
+
+use super::spec::Spec;
+use super::{connection, generic, server, string};
+
+/// The place of a command or subcommand in the table: what statistics are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u16);
+
+impl CommandId {
+    /// No command: the name was not found.
+    pub const NONE: CommandId = CommandId(u16::MAX);
+
+    /// Its place in a list of all commands.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// The longest name of a command; longer ones are not looked for.
+const NAME_BYTES_MAX: usize = 32;
+
+/// All commands and subcommands of this process.
+#[derive(Debug)]
+pub struct Table {
+    /// Every command, each followed by its subcommands.
+    specs: Vec<&'static Spec>,
+    /// Where the subcommands of a container stand in `specs`.
+    children: Vec<std::ops::Range<u16>>,
+    /// Top-level names, lower case, by `bucket_of`; open addressing, at most half full.
+    names: Vec<Option<(Box<[u8]>, CommandId)>>,
+}
+
+impl Table {
+    /// The table with `rename-command` directives (from, to; to nothing where a command is disabled) applied.
+    ///
+    /// # Errors
+    /// The text for the log if a renamed command does not exist or the new name is taken.
+    pub fn new(renames: &[(String, String)]) -> Result<Table, String> {
+        let mut table = Table { specs: Vec::new(), children: Vec::new(), names: vec![None; 1024] };
+        let mut names: Vec<(String, CommandId)> = Vec::new();
+        for spec in families() {
+            let id = table.add(spec);
+            names.push((spec.name.to_owned(), id));
+            let from = table.specs.len() as u16;
+            for sub in spec.subcommands {
+                table.add(sub);
+            }
+            table.children[id.index()] = from..table.specs.len() as u16;
+        }
+        for (from, to) in renames {
+            let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
+            let at = names
+                .iter()
+                .position(|(name, _)| *name == from)
+                .ok_or_else(|| "No such command in rename-command".to_owned())?;
+            let (_, id) = names.swap_remove(at);
+            if to.is_empty() {
+                continue;
+            }
+            if names.iter().any(|(name, _)| *name == to) {
+                return Err("Target command name already exists".to_owned());
+            }
+            names.push((to, id));
+        }
+        for (name, id) in names {
+            let name = name.into_bytes().into_boxed_slice();
+            let mut at = bucket_of(&name) % table.names.len();
+            while table.names[at].is_some() {
+                at = (at + 1) % table.names.len();
+            }
+            table.names[at] = Some((name, id));
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, spec: &'static Spec) -> CommandId {
+        let id = CommandId(self.specs.len() as u16);
+        self.specs.push(spec);
+        self.children.push(0..0);
+        id
+    }
+
+    /// The command of this name, in either case; not its subcommand.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<CommandId> {
+        if name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let mut at = bucket_of(name) & (self.names.len() - 1);
+        while let Some((known, id)) = &self.names[at] {
+            if known.eq_ignore_ascii_case(name) {
+                return Some(*id);
+            }
+            at = (at + 1) & (self.names.len() - 1);
+        }
+        None
+    }
+
+    /// The subcommand of `container` with this name, in either case.
+    pub fn find_sub(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
+        self.children[container.index()].clone().map(CommandId).find(|&id| {
+            let full = self.specs[id.index()].name;
+            full.split_once('|').is_some_and(|(_, sub)| sub.as_bytes().eq_ignore_ascii_case(name))
+        })
+    }
+
+    /// The row of a command.
+    #[inline]
+    pub fn spec(&self, id: CommandId) -> &'static Spec {
+        self.specs[id.index()]
+    }
+
+    /// How many commands and subcommands there are.
+    pub fn len(&self) -> usize {
+        self.specs.len()
+    }
+
+    /// Whether there is no command; never.
+    pub fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    /// Every command and subcommand.
+    pub fn iter(&self) -> impl Iterator<Item = (CommandId, &'static Spec)> + '_ {
+        self.specs.iter().enumerate().map(|(i, &spec)| (CommandId(i as u16), spec))
+    }
+
+    /// The commands that clients can name, with the name they have now, subcommands left out, by place.
+    pub fn named(&self) -> Vec<(&str, CommandId)> {
+        let mut named: Vec<_> = self
+            .names
+            .iter()
+            .flatten()
+            .filter_map(|(name, id)| Some((std::str::from_utf8(name).ok()?, *id)))
+            .collect();
+        named.sort_by_key(|&(_, id)| id);
+        named
+    }
+}
+
+/// The rows of all families, in the order that COMMAND lists them.
+fn families() -> impl Iterator<Item = &'static Spec> {
+    string::SPECS.iter().chain(generic::SPECS).chain(connection::SPECS).chain(server::SPECS)
+}
+
+/// Where to begin to look for a name: its length and its first and last eight bytes, all in lower case.
+#[inline]
+fn bucket_of(name: &[u8]) -> usize {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let word = |bytes: &[u8]| {
+        let mut word = [0u8; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(word)
+    };
+    let (first, last) = match name.len() {
+        len @ 0..=8 => (word(&name[..len]), 0),
+        len => (word(&name[..8]), word(&name[len - 8..])),
+    };
+    let mixed = ((first | LOWER) ^ (last | LOWER).rotate_left(23) ^ name.len() as u64)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 48) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name_in_either_case() {
+        let table = Table::new(&[]).unwrap();
+        for (id, spec) in table.iter() {
+            match spec.name.split_once('|') {
+                None => {
+                    assert_eq!(table.find(spec.name.as_bytes()), Some(id));
+                    assert_eq!(table.find(spec.name.to_uppercase().as_bytes()), Some(id));
+                }
+                Some((container, sub)) => {
+                    let container = table.find(container.as_bytes()).unwrap();
+                    assert_eq!(table.find_sub(container, sub.to_uppercase().as_bytes()), Some(id));
+                }
+            }
+        }
+        assert_eq!(table.find(b"nosuchcommand"), None);
+        assert_eq!(table.find(b""), None);
+    }
+
+    #[test]
+    fn commands_can_be_renamed_and_disabled() {
+        let rename = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let table = Table::new(&[rename("GET", "fetch"), rename("set", "")]).unwrap();
+        assert_eq!(table.find(b"get"), None);
+        assert_eq!(table.find(b"set"), None);
+        assert_eq!(table.spec(table.find(b"FETCH").unwrap()).name, "get");
+        assert!(Table::new(&[rename("nosuch", "a")]).is_err());
+        assert!(Table::new(&[rename("get", "set")]).is_err());
+    }
+}
