@@ -7,3 +7,5 @@
 //! arguments, replies and effects go out as values.
 
 pub mod base;
+pub mod ds;
+pub mod keyspace;
