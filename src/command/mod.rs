@@ -6,6 +6,7 @@
 
 pub mod connection;
 pub mod ctx;
+pub mod debug;
 pub mod generic;
 pub mod server;
 pub mod spec;
@@ -13,5 +14,5 @@ pub mod string;
 pub mod table;
 
 pub use ctx::Ctx;
-pub use spec::{Spec, Handler};
+pub use spec::{Handler, Spec};
 pub use table::{CommandId, Table};

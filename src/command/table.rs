@@ -4,7 +4,7 @@
 //! one multiplication and usually one comparison, since this happens for every request.
 
 use super::spec::Spec;
-use super::{connection, generic, server, string};
+use super::{connection, debug, generic, server, string};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,7 +145,12 @@ impl Table {
 
 /// The rows of all families, in the order that COMMAND lists them.
 fn families() -> impl Iterator<Item = &'static Spec> {
-    string::SPECS.iter().chain(generic::SPECS).chain(connection::SPECS).chain(server::SPECS)
+    string::SPECS
+        .iter()
+        .chain(generic::SPECS)
+        .chain(connection::SPECS)
+        .chain(server::SPECS)
+        .chain(debug::SPECS)
 }
 
 /// Where to begin to look for a name: its length and its first and last eight bytes, all in lower case.

@@ -70,3 +70,81 @@ pub(super) fn swapdb(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
     ctx.reply.ok();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::generic::testing::Shard;
+
+    /// A key in each of two databases.
+    fn two_databases() -> Shard {
+        let mut shard = Shard::new();
+        shard.set("a", "1");
+        shard.db = 1;
+        shard.set("b", "1");
+        shard.set("c", "1");
+        shard
+    }
+
+    fn sizes(shard: &mut Shard) -> Vec<String> {
+        (0..2)
+            .map(|db| {
+                shard.db = db;
+                shard.run("DBSIZE")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn flushdb_empties_one_and_flushall_all() {
+        for option in ["", " sync", " ASYNC"] {
+            let mut shard = two_databases();
+            assert_eq!(shard.run(&format!("FLUSHDB{option}")), "+OK\r\n");
+            assert_eq!(sizes(&mut shard), [":1\r\n", ":0\r\n"], "{option}");
+            let mut shard = two_databases();
+            assert_eq!(shard.run(&format!("FLUSHALL{option}")), "+OK\r\n");
+            assert_eq!(sizes(&mut shard), [":0\r\n", ":0\r\n"], "{option}");
+        }
+        let mut shard = two_databases();
+        for line in ["FLUSHDB FOO", "FLUSHALL SYNC ASYNC", "FLUSHDB SYNC SYNC"] {
+            assert_eq!(shard.run(line), "-ERR syntax error\r\n", "{line}");
+        }
+        assert_eq!(sizes(&mut shard), [":1\r\n", ":2\r\n"]);
+    }
+
+    #[test]
+    fn only_a_lazy_flush_leaves_the_freeing_for_later() {
+        for (line, lazy_flush, pending) in [
+            ("FLUSHALL", false, 0),
+            ("FLUSHALL", true, 3),
+            ("FLUSHALL SYNC", true, 0),
+            ("FLUSHALL ASYNC", false, 3),
+            ("FLUSHDB", true, 2),
+        ] {
+            let mut shard = two_databases();
+            shard.options.lazy_flush = lazy_flush;
+            shard.run(line);
+            assert_eq!(shard.keyspace.stats().lazyfree_pending_objects, pending, "{line}, {lazy_flush}");
+        }
+    }
+
+    #[test]
+    fn swapdb_exchanges_the_keys() {
+        let mut shard = two_databases();
+        assert_eq!(shard.run("SWAPDB 0 1"), "+OK\r\n");
+        assert_eq!(sizes(&mut shard), [":2\r\n", ":1\r\n"]);
+        assert_eq!(shard.run("SWAPDB 1 1"), "+OK\r\n");
+        assert_eq!(sizes(&mut shard), [":2\r\n", ":1\r\n"]);
+        for (line, error) in [
+            ("SWAPDB x y", "-ERR invalid first DB index\r\n"),
+            ("SWAPDB 2147483648 0", "-ERR invalid first DB index\r\n"),
+            ("SWAPDB 16 y", "-ERR invalid second DB index\r\n"),
+            ("SWAPDB 0 1.5", "-ERR invalid second DB index\r\n"),
+            ("SWAPDB 16 0", "-ERR DB index is out of range\r\n"),
+            ("SWAPDB 0 -1", "-ERR DB index is out of range\r\n"),
+            ("SWAPDB 0 65536", "-ERR DB index is out of range\r\n"),
+        ] {
+            assert_eq!(shard.run(line), error, "{line}");
+        }
+        assert_eq!(sizes(&mut shard), [":2\r\n", ":1\r\n"]);
+    }
+}

@@ -124,7 +124,8 @@ fn set(
     let now = ctx.now_ms();
     let condition = Condition::parse(args.iter_from(3))?;
     let time = parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
-    let expire_at = point_in_time(time, now, unit, since).ok_or_else(|| CommandError::invalid_expire(command))?;
+    let expire_at =
+        point_in_time(time, now, unit, since).ok_or_else(|| CommandError::invalid_expire(command))?;
 
     let key = ctx.first_key(args.at(1));
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
@@ -175,4 +176,159 @@ fn tell(ctx: &mut Ctx<'_, '_>, args: Args<'_>, unit: Unit, since: Since) -> Resu
     };
     ctx.reply.int(told);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::generic::testing::{Shard, START_MS};
+
+    #[test]
+    fn each_command_has_its_unit_and_its_origin() {
+        let mut shard = Shard::new();
+        shard.set("a", "1");
+        assert_eq!(shard.run("TTL a"), ":-1\r\n");
+        assert_eq!(shard.run("PTTL a"), ":-1\r\n");
+        assert_eq!(shard.run("EXPIRETIME a"), ":-1\r\n");
+        assert_eq!(shard.run("PEXPIRETIME a"), ":-1\r\n");
+        for line in [
+            "EXPIRE a 100".to_owned(),
+            "PEXPIRE a 100000".to_owned(),
+            format!("EXPIREAT a {}", START_MS / 1000 + 100),
+            format!("PEXPIREAT a {}", START_MS + 100_000),
+        ] {
+            assert_eq!(shard.run(&line), ":1\r\n", "{line}");
+            assert_eq!(shard.run("TTL a"), ":100\r\n", "{line}");
+            assert_eq!(shard.run("PTTL a"), ":100000\r\n", "{line}");
+            assert_eq!(shard.run("EXPIRETIME a"), format!(":{}\r\n", START_MS / 1000 + 100), "{line}");
+            assert_eq!(shard.run("PEXPIRETIME a"), format!(":{}\r\n", START_MS + 100_000), "{line}");
+            assert_eq!(shard.run("PERSIST a"), ":1\r\n", "{line}");
+            assert_eq!(shard.run("PERSIST a"), ":0\r\n", "{line}");
+        }
+        for line in ["EXPIRE none 1", "PERSIST none", "EXPIRE none -1"] {
+            assert_eq!(shard.run(line), ":0\r\n", "{line}");
+        }
+        for line in ["TTL none", "PTTL none", "EXPIRETIME none", "PEXPIRETIME none"] {
+            assert_eq!(shard.run(line), ":-2\r\n", "{line}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_rounded_to_the_nearest() {
+        let mut shard = Shard::new();
+        shard.set("a", "1");
+        for (ms, seconds) in [(1499, 1), (1500, 2), (499, 0), (500, 1)] {
+            shard.run(&format!("PEXPIRE a {ms}"));
+            assert_eq!(shard.run("TTL a"), format!(":{seconds}\r\n"), "{ms}");
+        }
+        shard.run("PEXPIREAT a 1800000000500");
+        assert_eq!(shard.run("EXPIRETIME a"), ":1800000001\r\n");
+    }
+
+    #[test]
+    fn a_time_in_the_past_removes_the_key() {
+        for line in [
+            "EXPIRE a 0",
+            "EXPIRE a -1",
+            "PEXPIRE a -9223372036854775808",
+            "EXPIREAT a 1",
+            "PEXPIREAT a 1700000000000",
+        ] {
+            let mut shard = Shard::new();
+            shard.set("a", "1");
+            assert_eq!(shard.run(line), ":1\r\n", "{line}");
+            assert_eq!(shard.run("DBSIZE"), ":0\r\n", "{line}");
+            // Removed by a command, not by time.
+            assert_eq!(shard.keyspace.stats().expired_keys, 0, "{line}");
+            assert_eq!(shard.keyspace.dirty(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn times_that_do_not_fit_are_refused() {
+        let mut shard = Shard::new();
+        shard.set("a", "1");
+        for (line, command) in [
+            ("EXPIRE a 9223372036854775807", "expire"),
+            ("EXPIRE a 9223372036854775", "expire"),
+            ("EXPIRE a -9223372036854776", "expire"),
+            ("EXPIREAT a 9223372036854776", "expireat"),
+            ("PEXPIRE a 9223372036854775807", "pexpire"),
+            ("PEXPIRE none 9223372036854775807", "pexpire"),
+        ] {
+            let error = format!("-ERR invalid expire time in '{command}' command\r\n");
+            assert_eq!(shard.run(line), error, "{line}");
+        }
+        for line in ["EXPIRE a x", "EXPIRE a 1.0", "PEXPIREAT a 9223372036854775808", "EXPIRE none x"] {
+            assert_eq!(shard.run(line), "-ERR value is not an integer or out of range\r\n", "{line}");
+        }
+        assert_eq!(shard.run("PTTL a"), ":-1\r\n");
+        assert_eq!(shard.run("PEXPIREAT a 9223372036854775807"), ":1\r\n");
+        assert_eq!(shard.run("PEXPIRETIME a"), ":9223372036854775807\r\n");
+        assert_eq!(shard.run("EXPIRETIME a"), ":9223372036854776\r\n");
+        assert_eq!(shard.run("EXPIREAT a 9223372036854775"), ":1\r\n");
+    }
+
+    #[test]
+    fn conditions_decide_whether_the_expiry_changes() {
+        // The old time to live, the new one, the option, whether it changes.
+        for (old, new, option, changes) in [
+            (None, 10, "NX", true),
+            (Some(20), 10, "nx", false),
+            (None, 10, "XX", false),
+            (Some(20), 10, "xx", true),
+            (None, 10, "GT", false),
+            (Some(20), 10, "gt", false),
+            (Some(20), 20, "GT", false),
+            (Some(20), 30, "GT", true),
+            (None, 10, "LT", true),
+            (Some(20), 10, "lt", true),
+            (Some(20), 20, "LT", false),
+            (Some(20), 30, "LT", false),
+            (Some(20), 30, "XX GT", true),
+            (Some(20), 10, "XX LT", true),
+            (None, 10, "XX LT", false),
+            (None, 10, "NX NX", true),
+        ] {
+            let mut shard = Shard::new();
+            shard.set("a", "1");
+            if let Some(old) = old {
+                shard.run(&format!("EXPIRE a {old}"));
+            }
+            let line = format!("EXPIRE a {new} {option}");
+            assert_eq!(shard.run(&line), format!(":{}\r\n", i64::from(changes)), "{old:?} {line}");
+            let ttl = if changes { new } else { old.unwrap_or(-1) };
+            assert_eq!(shard.run("TTL a"), format!(":{ttl}\r\n"), "{old:?} {line}");
+        }
+    }
+
+    #[test]
+    fn a_condition_holds_for_times_in_the_past_too() {
+        let mut shard = Shard::new();
+        shard.set("a", "1");
+        assert_eq!(shard.run("EXPIRE a -1 GT"), ":0\r\n");
+        assert_eq!(shard.run("EXPIRE a -1 XX"), ":0\r\n");
+        assert_eq!(shard.run("EXISTS a"), ":1\r\n");
+        assert_eq!(shard.run("EXPIRE a -1 LT"), ":1\r\n");
+        assert_eq!(shard.run("EXISTS a"), ":0\r\n");
+    }
+
+    #[test]
+    fn options_are_checked_before_the_time() {
+        let mut shard = Shard::new();
+        for (options, error) in [
+            ("NX XX", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"),
+            ("NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"),
+            ("LT NX", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"),
+            ("NX GT LT", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"),
+            ("GT LT", "-ERR GT and LT options at the same time are not compatible\r\n"),
+            ("Foo", "-ERR Unsupported option Foo\r\n"),
+            ("NX XX foo", "-ERR Unsupported option foo\r\n"),
+        ] {
+            assert_eq!(shard.run(&format!("EXPIRE a x {options}")), error, "{options}");
+        }
+        assert_eq!(
+            shard.run_args(&[b"EXPIRE", b"a", b"1", b"a\r\nb\0c"]),
+            b"-ERR Unsupported option a  b\r\n"
+        );
+    }
 }

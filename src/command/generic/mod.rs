@@ -8,13 +8,14 @@ mod database;
 mod expire;
 mod keys;
 mod object;
-pub mod scan;
+mod scan;
 #[cfg(test)]
-mod testing;
+pub(in crate::command) mod testing;
 mod transfer;
 
 use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Spread, Steps};
 
+pub(in crate::command) use object::refcount_of;
 pub use scan::cursor_shard;
 
 /// The rows of this family.
@@ -307,17 +308,14 @@ pub static SPECS: &[Spec] = &[
 
 static OBJECT_SPECS: &[Spec] = &[
     object_row("object|encoding", object::encoding, "Tells how a key's value is held.", "2.2.3"),
-    object_row("object|freq", object::freq, "Tells how often a key is used, on a logarithmic scale.", "4.0.0"),
-    row(
-        "object|help",
-        2,
-        one(object::help),
-        "Explains the subcommands.",
-        "6.2.0",
-        "O(1)",
-        "",
-    )
-    .flags(Flags::LOADING.with(Flags::STALE)),
+    object_row(
+        "object|freq",
+        object::freq,
+        "Tells how often a key is used, on a logarithmic scale.",
+        "4.0.0",
+    ),
+    row("object|help", 2, one(object::help), "Explains the subcommands.", "6.2.0", "O(1)", "")
+        .flags(Flags::LOADING.with(Flags::STALE)),
     object_row("object|idletime", object::idletime, "Tells for how long a key has not been used.", "2.2.3"),
     object_row("object|refcount", object::refcount, "Tells how many references a key's value has.", "2.2.3"),
 ];
@@ -367,8 +365,14 @@ const fn server_row(
         .categories(Categories::KEYSPACE)
 }
 
-const fn object_row(name: &'static str, handler: Handler, summary: &'static str, since: &'static str) -> Spec {
-    row(name, 3, one(handler), summary, since, "O(1)", "key")
-        .flags(Flags::READONLY)
-        .keys(&[KeySpec::one(2, &["RO"])])
+const fn object_row(
+    name: &'static str,
+    handler: Handler,
+    summary: &'static str,
+    since: &'static str,
+) -> Spec {
+    row(name, 3, one(handler), summary, since, "O(1)", "key").flags(Flags::READONLY).keys(OBJECT_KEYS)
 }
+
+/// The subcommand's name stands before the key.
+const OBJECT_KEYS: &[KeySpec] = &[KeySpec::one(2, &["RO"])];

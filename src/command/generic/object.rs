@@ -53,17 +53,20 @@ pub(super) fn idletime(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
     Ok(())
 }
 
-/// Nothing is shared here; where Redis would share, its answer is given, since there are tests that ask for it.
 pub(super) fn refcount(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    let count = look(ctx, args).map(|entry| match entry.value {
-        ValueRef::Int(number) if SHARED_INTEGERS.contains(&number) => SHARED_REFCOUNT,
-        _ => 1,
-    });
-    match count {
+    match look(ctx, args).map(|entry| refcount_of(entry.value)) {
         Some(count) => ctx.reply.int(count),
         None => ctx.reply.null(),
     }
     Ok(())
+}
+
+/// How many references Redis would report. Nothing is shared here, but test suites ask for it.
+pub(in crate::command) fn refcount_of(value: ValueRef<'_>) -> i64 {
+    match value {
+        ValueRef::Int(number) if SHARED_INTEGERS.contains(&number) => SHARED_REFCOUNT,
+        _ => 1,
+    }
 }
 
 pub(super) fn help(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), CommandError> {
@@ -97,4 +100,71 @@ fn look<'c>(ctx: &'c mut Ctx<'_, '_>, args: Args<'_>) -> Option<EntryView<'c>> {
     let key = ctx.first_key(args.at(2));
     let now = ctx.now_ms();
     ctx.keyspace.inspect(ctx.db, key, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::generic::testing::{Shard, START_MS};
+
+    #[test]
+    fn encodings_and_references() {
+        let mut shard = Shard::new();
+        for (value, encoding, refcount) in [
+            ("0", "int", i64::from(i32::MAX)),
+            ("9999", "int", i64::from(i32::MAX)),
+            ("10000", "int", 1),
+            ("-1", "int", 1),
+            ("text", "embstr", 1),
+            (&"x".repeat(44), "embstr", 1),
+            (&"x".repeat(45), "raw", 1),
+        ] {
+            shard.set("a", value);
+            assert_eq!(shard.words("OBJECT ENCODING a"), [encoding], "{value}");
+            assert_eq!(shard.run("OBJECT REFCOUNT a"), format!(":{refcount}\r\n"), "{value}");
+        }
+    }
+
+    #[test]
+    fn absent_keys_are_null_whatever_the_policy() {
+        for mut shard in [Shard::new(), Shard::lfu()] {
+            for sub in ["ENCODING", "FREQ", "IDLETIME", "REFCOUNT"] {
+                assert_eq!(shard.run(&format!("OBJECT {sub} none")), "$-1\r\n");
+            }
+        }
+    }
+
+    #[test]
+    fn the_policy_decides_between_freq_and_idletime() {
+        let mut shard = Shard::new();
+        shard.set("a", "1");
+        shard.now_ms = START_MS + 7_900;
+        assert_eq!(shard.run("OBJECT IDLETIME a"), ":7\r\n");
+        assert_eq!(shard.run("OBJECT IDLETIME a"), ":7\r\n", "looking is no use of the key");
+        assert_eq!(
+            shard.run("OBJECT FREQ a"),
+            "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+             switching between policies at runtime LRU and LFU data will take some time to adjust.\r\n"
+        );
+
+        let mut shard = Shard::lfu();
+        shard.set("a", "1");
+        assert_eq!(shard.run("OBJECT FREQ a"), ":5\r\n");
+        shard.now_ms += 2 * 60_000;
+        assert_eq!(shard.run("OBJECT FREQ a"), ":3\r\n");
+        assert_eq!(
+            shard.run("OBJECT IDLETIME a"),
+            "-ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+             between policies at runtime LRU and LFU data will take some time to adjust.\r\n"
+        );
+    }
+
+    #[test]
+    fn help_is_there() {
+        let mut shard = Shard::new();
+        let help = shard.run("OBJECT HELP");
+        assert!(
+            help.starts_with("*15\r\n+OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n")
+        );
+        assert!(help.ends_with("+HELP\r\n+    Print this help.\r\n"));
+    }
 }
