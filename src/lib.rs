@@ -9,3 +9,9 @@
 pub mod base;
 
 pub mod resp;
+
+pub mod ds;
+
+pub mod keyspace;
+
+pub mod command;

@@ -1,0 +1,1 @@
+//! Data structures that know no command: the shard's allocator and its hash table.
