@@ -5,6 +5,7 @@
 pub mod error;
 pub mod ids;
 pub mod key;
+pub mod longdouble;
 pub mod num;
 pub mod prng;
 pub mod time;
