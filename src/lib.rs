@@ -7,7 +7,11 @@
 //! arguments, replies and effects go out as values.
 
 pub mod base;
-pub mod command;
-pub mod ds;
-pub mod keyspace;
+
 pub mod resp;
+
+pub mod ds;
+
+pub mod keyspace;
+
+pub mod command;

@@ -73,22 +73,23 @@ pub(super) fn swapdb(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
 
 #[cfg(test)]
 mod tests {
-    use crate::command::generic::testing::Shard;
+    use crate::base::ids::DbIndex;
+    use crate::command::harness::Harness;
 
     /// A key in each of two databases.
-    fn two_databases() -> Shard {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.db = 1;
-        shard.set("b", "1");
-        shard.set("c", "1");
+    fn two_databases() -> Harness {
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.db = DbIndex(1);
+        shard.run("SET b 1");
+        shard.run("SET c 1");
         shard
     }
 
-    fn sizes(shard: &mut Shard) -> Vec<String> {
+    fn sizes(shard: &mut Harness) -> Vec<String> {
         (0..2)
             .map(|db| {
-                shard.db = db;
+                shard.db = DbIndex(db);
                 shard.run("DBSIZE")
             })
             .collect()

@@ -9,8 +9,6 @@ mod expire;
 mod keys;
 mod object;
 mod scan;
-#[cfg(test)]
-pub(in crate::command) mod testing;
 mod transfer;
 
 use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Spread, Steps};

@@ -104,11 +104,11 @@ fn look<'c>(ctx: &'c mut Ctx<'_, '_>, args: Args<'_>) -> Option<EntryView<'c>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::generic::testing::{Shard, START_MS};
+    use crate::command::harness::Harness;
 
     #[test]
     fn encodings_and_references() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         for (value, encoding, refcount) in [
             ("0", "int", i64::from(i32::MAX)),
             ("9999", "int", i64::from(i32::MAX)),
@@ -118,15 +118,16 @@ mod tests {
             (&"x".repeat(44), "embstr", 1),
             (&"x".repeat(45), "raw", 1),
         ] {
-            shard.set("a", value);
-            assert_eq!(shard.words("OBJECT ENCODING a"), [encoding], "{value}");
+            shard.run(&format!("SET a {value}"));
+            let reply = shard.run("OBJECT ENCODING a");
+            assert_eq!(reply, format!("${}\r\n{encoding}\r\n", encoding.len()), "{value}");
             assert_eq!(shard.run("OBJECT REFCOUNT a"), format!(":{refcount}\r\n"), "{value}");
         }
     }
 
     #[test]
     fn absent_keys_are_null_whatever_the_policy() {
-        for mut shard in [Shard::new(), Shard::lfu()] {
+        for mut shard in [Harness::new(), Harness::lfu()] {
             for sub in ["ENCODING", "FREQ", "IDLETIME", "REFCOUNT"] {
                 assert_eq!(shard.run(&format!("OBJECT {sub} none")), "$-1\r\n");
             }
@@ -135,9 +136,9 @@ mod tests {
 
     #[test]
     fn the_policy_decides_between_freq_and_idletime() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.now_ms = START_MS + 7_900;
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.now_ms += 7_000;
         assert_eq!(shard.run("OBJECT IDLETIME a"), ":7\r\n");
         assert_eq!(shard.run("OBJECT IDLETIME a"), ":7\r\n", "looking is no use of the key");
         assert_eq!(
@@ -146,8 +147,8 @@ mod tests {
              switching between policies at runtime LRU and LFU data will take some time to adjust.\r\n"
         );
 
-        let mut shard = Shard::lfu();
-        shard.set("a", "1");
+        let mut shard = Harness::lfu();
+        shard.run("SET a 1");
         assert_eq!(shard.run("OBJECT FREQ a"), ":5\r\n");
         shard.now_ms += 2 * 60_000;
         assert_eq!(shard.run("OBJECT FREQ a"), ":3\r\n");
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn help_is_there() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         let help = shard.run("OBJECT HELP");
         assert!(
             help.starts_with("*15\r\n+OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n")
