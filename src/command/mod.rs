@@ -6,6 +6,8 @@
 
 pub mod connection;
 pub mod ctx;
+#[cfg(test)]
+mod differential;
 pub mod generic;
 #[cfg(test)]
 pub(crate) mod harness;
