@@ -5,6 +5,8 @@
 //! with here; each row says how the shards' replies become the client's.
 
 mod database;
+#[cfg(test)]
+mod differential;
 mod expire;
 mod keys;
 mod object;
