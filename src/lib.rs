@@ -15,3 +15,5 @@ pub mod ds;
 pub mod keyspace;
 
 pub mod command;
+
+pub mod shard;

@@ -13,5 +13,5 @@ pub mod string;
 pub mod table;
 
 pub use ctx::Ctx;
-pub use spec::{Spec, Handler};
+pub use spec::{Handler, Spec};
 pub use table::{CommandId, Table};
