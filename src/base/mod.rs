@@ -3,7 +3,9 @@
 //! Uses nothing of ours and is used by every other module. Nothing here reads a clock or holds global state.
 
 pub mod error;
+pub mod glob;
 pub mod ids;
 pub mod key;
+pub mod num;
 pub mod prng;
 pub mod time;
