@@ -7,3 +7,4 @@
 //! arguments, replies and effects go out as values.
 
 pub mod base;
+pub mod config;

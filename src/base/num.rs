@@ -3,9 +3,9 @@
 /// A signed decimal, by `string2ll`'s rules: no `+`, no leading zero, no blank, no `-0`.
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
     match text {
-        [b'-', b'1'..=b'9', ..] => {
-            text[1..].iter().try_fold(0i64, |sum, byte| sum.checked_mul(10)?.checked_sub(digit(*byte)?.into()))
-        }
+        [b'-', b'1'..=b'9', ..] => text[1..]
+            .iter()
+            .try_fold(0i64, |sum, byte| sum.checked_mul(10)?.checked_sub(digit(*byte)?.into())),
         _ => i64::try_from(parse_u64(text)?).ok(),
     }
 }
@@ -37,7 +37,8 @@ pub fn parse_memory(text: &[u8]) -> Option<u64> {
         b"gb" => 1 << 30,
         _ => return None,
     };
-    let count = digits.iter().try_fold(0u64, |sum, byte| sum.checked_mul(10)?.checked_add(digit(*byte)?.into()))?;
+    let count =
+        digits.iter().try_fold(0u64, |sum, byte| sum.checked_mul(10)?.checked_add(digit(*byte)?.into()))?;
     count.checked_mul(factor)
 }
 
@@ -67,8 +68,15 @@ mod tests {
 
     #[test]
     fn memory_has_decimal_and_binary_units() {
-        let good: &[(&str, u64)] =
-            &[("100", 100), ("1b", 1), ("1k", 1000), ("1Kb", 1024), ("2MB", 2 << 20), ("3g", 3_000_000_000), ("", 0)];
+        let good: &[(&str, u64)] = &[
+            ("100", 100),
+            ("1b", 1),
+            ("1k", 1000),
+            ("1Kb", 1024),
+            ("2MB", 2 << 20),
+            ("3g", 3_000_000_000),
+            ("", 0),
+        ];
         for &(text, bytes) in good {
             assert_eq!(parse_memory(text.as_bytes()), Some(bytes), "{text:?}");
         }
