@@ -8,9 +8,9 @@
 
 pub mod base;
 
-pub mod resp;
-
+pub mod config;
 pub mod ds;
+pub mod resp;
 
 pub mod keyspace;
 
