@@ -7,6 +7,9 @@
 pub mod connection;
 pub mod ctx;
 pub mod generic;
+#[cfg(test)]
+pub(crate) mod harness;
+pub mod internal;
 pub mod server;
 pub mod spec;
 pub mod string;
