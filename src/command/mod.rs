@@ -6,6 +6,7 @@
 
 pub mod connection;
 pub mod ctx;
+pub mod debug;
 pub mod generic;
 #[cfg(test)]
 pub(crate) mod harness;
