@@ -347,7 +347,7 @@ pub(super) mod tests {
         }
 
         fn list(&self, folder: &[u8]) -> Vec<Vec<u8>> {
-            let folder = format!("{}/", std::str::from_utf8(folder).unwrap());
+            let folder = format!("{}/", std::str::from_utf8(folder).unwrap().trim_end_matches('/'));
             let paths = self.0.keys().map(|path| {
                 if path.starts_with('/') || path.starts_with("./") {
                     path.to_string()

@@ -106,12 +106,27 @@ impl OutputBufferLimits {
     }
 
     fn class_mut(&mut self, name: &[u8]) -> Option<&mut OutputBufferLimit> {
-        match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Some(&mut self.normal),
-            b"slave" | b"replica" => Some(&mut self.replica),
-            b"pubsub" => Some(&mut self.pubsub),
-            _ => None,
-        }
+        Some(match client_class(name)? {
+            ClientClass::Normal => &mut self.normal,
+            ClientClass::Replica => &mut self.replica,
+            ClientClass::Pubsub => &mut self.pubsub,
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientClass {
+    Normal,
+    Replica,
+    Pubsub,
+}
+
+fn client_class(name: &[u8]) -> Option<ClientClass> {
+    match name.to_ascii_lowercase().as_slice() {
+        b"normal" => Some(ClientClass::Normal),
+        b"slave" | b"replica" => Some(ClientClass::Replica),
+        b"pubsub" => Some(ClientClass::Pubsub),
+        _ => None,
     }
 }
 
@@ -157,6 +172,12 @@ impl Value for OutputBufferLimits {
             Written::new(format!("{name} {hard} {soft} {}", limit.soft_secs), limit != default)
         };
         classes.map(line).into()
+    }
+
+    /// Each class has its own line. Redis gives out the places in turn, whatever class they had.
+    fn is_same_line(old: &[Vec<u8>], new: &[Vec<u8>]) -> bool {
+        let class = |words: &[Vec<u8>]| words.first().and_then(|name| client_class(name));
+        class(old) == class(new)
     }
 }
 
@@ -382,7 +403,13 @@ impl Value for Addresses {
             return Vec::new();
         }
         let addresses: Vec<Vec<u8>> = self.0.iter().map(|address| quoted_if_needed(address)).collect();
-        vec![Written::new(if addresses.is_empty() { b"\"\"".to_vec() } else { addresses.join(&b' ') }, true)]
+        let arguments = match addresses.as_slice() {
+            [] => b"\"\"".to_vec(),
+            // One word is split again when it is read.
+            [only] => quoted_if_needed(only),
+            several => several.join(&b' '),
+        };
+        vec![Written::new(arguments, true)]
     }
 }
 

@@ -31,6 +31,11 @@ pub(super) trait Value: Clone + PartialEq {
 
     /// The lines that stand for the value in a file.
     fn lines(&self, default: &Self, rule: &Self::Rule) -> Vec<Written>;
+
+    /// Whether a line with the arguments `new` may take the place of one with the arguments `old`.
+    fn is_same_line(_old: &[Vec<u8>], _new: &[Vec<u8>]) -> bool {
+        true
+    }
 }
 
 /// One line of a rewritten file, without the directive's name.
