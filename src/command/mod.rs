@@ -6,12 +6,16 @@
 
 pub mod connection;
 pub mod ctx;
+pub mod docs;
 pub mod generic;
+pub mod help;
+pub mod introspect;
 pub mod server;
 pub mod spec;
 pub mod string;
+pub mod syntax;
 pub mod table;
 
 pub use ctx::Ctx;
-pub use spec::{Spec, Handler};
+pub use spec::{Handler, Spec};
 pub use table::{CommandId, Table};
