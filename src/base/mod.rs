@@ -3,8 +3,10 @@
 //! Uses nothing of ours and is used by every other module. Nothing here reads a clock or holds global state.
 
 pub mod error;
+pub mod glob;
 pub mod ids;
 pub mod key;
+pub mod longdouble;
 pub mod num;
 pub mod prng;
 pub mod time;

@@ -8,7 +8,10 @@ pub mod connection;
 pub mod ctx;
 pub mod docs;
 pub mod generic;
+#[cfg(test)]
+pub(crate) mod harness;
 pub mod help;
+pub mod internal;
 pub mod introspect;
 pub mod server;
 pub mod spec;

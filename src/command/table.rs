@@ -3,8 +3,8 @@
 //! One table per process, made at start: the families' rows, then `rename-command` applied to their names. Found by
 //! one multiplication and usually one comparison, since this happens for every request.
 
-use super::spec::Spec;
-use super::{connection, generic, server, string};
+use super::spec::{Flags, KeySpec, Run, Spec, Spread};
+use super::{connection, generic, internal, server, string};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ const NAME_BYTES_MAX: usize = 32;
 pub struct Table {
     /// Every command, each followed by its subcommands.
     specs: Vec<&'static Spec>,
+    /// Whether a request takes the short way: one key, in argument 1, on one shard.
+    short: Vec<bool>,
     /// Where the subcommands of a container stand in `specs`.
     children: Vec<std::ops::Range<u16>>,
     /// Top-level names, lower case, by `bucket_of`; open addressing, at most half full.
@@ -41,11 +43,14 @@ impl Table {
     /// # Errors
     /// The text for the log if a renamed command does not exist or the new name is taken.
     pub fn new(renames: &[(String, String)]) -> Result<Table, String> {
-        let mut table = Table { specs: Vec::new(), children: Vec::new(), names: vec![None; 1024] };
+        let mut table =
+            Table { specs: Vec::new(), short: Vec::new(), children: Vec::new(), names: vec![None; 1024] };
         let mut names: Vec<(String, CommandId)> = Vec::new();
         for spec in families() {
             let id = table.add(spec);
-            names.push((spec.name.to_owned(), id));
+            if !spec.flags.has(Flags::INTERNAL) {
+                names.push((spec.name.to_owned(), id));
+            }
             let from = table.specs.len() as u16;
             for sub in spec.subcommands {
                 table.add(sub);
@@ -81,11 +86,12 @@ impl Table {
     fn add(&mut self, spec: &'static Spec) -> CommandId {
         let id = CommandId(self.specs.len() as u16);
         self.specs.push(spec);
+        self.short.push(is_short(spec));
         self.children.push(0..0);
         id
     }
 
-    /// The command of this name, in either case; not its subcommand.
+    /// The command of this name, in either case; not its subcommand, and none that is internal.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<CommandId> {
         if name.len() > NAME_BYTES_MAX {
@@ -109,10 +115,30 @@ impl Table {
         })
     }
 
+    /// The internal command of this name, which `find` does not find. Slow: for once at start.
+    pub fn internal(&self, name: &str) -> Option<CommandId> {
+        self.iter().find(|(_, spec)| spec.name == name && spec.flags.has(Flags::INTERNAL)).map(|(id, _)| id)
+    }
+
     /// The row of a command.
     #[inline]
     pub fn spec(&self, id: CommandId) -> &'static Spec {
         self.specs[id.index()]
+    }
+
+    /// Whether requests of this command take the short way: one key, in argument 1, on one shard.
+    #[inline]
+    pub fn is_short(&self, id: CommandId) -> bool {
+        self.short[id.index()]
+    }
+
+    /// The command that shards use among themselves under this name, whatever clients call it now.
+    ///
+    /// # Panics
+    /// If there is no such row: the names are constants of this program.
+    pub fn internal(&self, name: &str) -> CommandId {
+        let at = self.specs.iter().position(|spec| spec.name == name);
+        CommandId(at.expect("a row of this name") as u16)
     }
 
     /// How many commands and subcommands there are.
@@ -143,9 +169,20 @@ impl Table {
     }
 }
 
+fn is_short(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Shard(_, Spread::One))
+        && matches!(spec.keys, [KeySpec { first: 1, last: 0, .. }])
+        && !spec.flags.has(Flags::INTERNAL)
+}
+
 /// The rows of all families, in the order that COMMAND lists them.
 fn families() -> impl Iterator<Item = &'static Spec> {
-    string::SPECS.iter().chain(generic::SPECS).chain(connection::SPECS).chain(server::SPECS)
+    string::SPECS
+        .iter()
+        .chain(generic::SPECS)
+        .chain(connection::SPECS)
+        .chain(server::SPECS)
+        .chain(internal::SPECS)
 }
 
 /// Where to begin to look for a name: its length and its first and last eight bytes, all in lower case.
@@ -175,7 +212,12 @@ mod tests {
         let table = Table::new(&[]).unwrap();
         for (id, spec) in table.iter() {
             match spec.name.split_once('|') {
+                None if spec.flags.has(Flags::INTERNAL) => {
+                    assert_eq!(table.find(spec.name.as_bytes()), None);
+                    assert_eq!(table.internal(spec.name), Some(id));
+                }
                 None => {
+                    assert_eq!(table.internal(spec.name), None);
                     assert_eq!(table.find(spec.name.as_bytes()), Some(id));
                     assert_eq!(table.find(spec.name.to_uppercase().as_bytes()), Some(id));
                 }
