@@ -301,7 +301,8 @@ impl<T: Ticks> Host<T> {
     pub fn passed(&mut self, us: u64, enters: u64) {
         self.stats.passes += 1;
         self.stats.ring_enters = enters;
-        self.stats.loop_pause_max_us = self.stats.loop_pause_max_us.max(us);
+        self.stats.pass_us_sum += us;
+        self.stats.pass_us_max = self.stats.pass_us_max.max(us);
     }
 
     /// Another core had to be woken.
