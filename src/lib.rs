@@ -8,10 +8,12 @@
 
 pub mod base;
 
-pub mod resp;
-
+pub mod config;
 pub mod ds;
+pub mod resp;
 
 pub mod keyspace;
 
 pub mod command;
+
+pub mod shard;

@@ -39,12 +39,12 @@ impl MonoUs {
 pub trait Ticks {
     /// The counter now. Never goes back.
     fn ticks(&self) -> u64;
-    /// How many ticks make a microsecond, in 1/1024ths: `us = ticks * 1024 / per_us_1024`.
-    fn per_us_1024(&self) -> u64;
+    /// How long a tick is, in 1/1024ths of a nanosecond.
+    fn ns_per_tick_1024(&self) -> u64;
 
     /// `ticks` as nanoseconds.
     #[inline]
     fn to_ns(&self, ticks: u64) -> u64 {
-        (u128::from(ticks) * 1_024_000 / u128::from(self.per_us_1024().max(1))) as u64
+        ticks.wrapping_mul(self.ns_per_tick_1024()) >> 10
     }
 }

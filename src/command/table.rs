@@ -3,7 +3,7 @@
 //! One table per process, made at start: the families' rows, then `rename-command` applied to their names. Found by
 //! one multiplication and usually one comparison, since this happens for every request.
 
-use super::spec::{Flags, Spec};
+use super::spec::{Flags, KeySpec, Run, Spec, Spread};
 use super::{connection, debug, generic, internal, server, string};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
@@ -29,6 +29,8 @@ const NAME_BYTES_MAX: usize = 32;
 pub struct Table {
     /// Every command, each followed by its subcommands.
     specs: Vec<&'static Spec>,
+    /// Whether a request takes the short way: one key, in argument 1, on one shard.
+    short: Vec<bool>,
     /// Where the subcommands of a container stand in `specs`.
     children: Vec<std::ops::Range<u16>>,
     /// Top-level names, lower case, by `bucket_of`; open addressing, at most half full.
@@ -41,7 +43,8 @@ impl Table {
     /// # Errors
     /// The text for the log if a renamed command does not exist or the new name is taken.
     pub fn new(renames: &[(String, String)]) -> Result<Table, String> {
-        let mut table = Table { specs: Vec::new(), children: Vec::new(), names: vec![None; 1024] };
+        let mut table =
+            Table { specs: Vec::new(), short: Vec::new(), children: Vec::new(), names: vec![None; 1024] };
         let mut names: Vec<(String, CommandId)> = Vec::new();
         for spec in families() {
             let id = table.add(spec);
@@ -83,6 +86,7 @@ impl Table {
     fn add(&mut self, spec: &'static Spec) -> CommandId {
         let id = CommandId(self.specs.len() as u16);
         self.specs.push(spec);
+        self.short.push(is_short(spec));
         self.children.push(0..0);
         id
     }
@@ -111,15 +115,25 @@ impl Table {
         })
     }
 
-    /// The internal command of this name, which `find` does not find. Slow: for once at start.
-    pub fn internal(&self, name: &str) -> Option<CommandId> {
-        self.iter().find(|(_, spec)| spec.name == name && spec.flags.has(Flags::INTERNAL)).map(|(id, _)| id)
-    }
-
     /// The row of a command.
     #[inline]
     pub fn spec(&self, id: CommandId) -> &'static Spec {
         self.specs[id.index()]
+    }
+
+    /// Whether requests of this command take the short way: one key, in argument 1, on one shard.
+    #[inline]
+    pub fn is_short(&self, id: CommandId) -> bool {
+        self.short[id.index()]
+    }
+
+    /// The command that shards use among themselves under this name, whatever clients call it now.
+    ///
+    /// # Panics
+    /// If there is no such row: the names are constants of this program.
+    pub fn internal(&self, name: &str) -> CommandId {
+        let at = self.specs.iter().position(|spec| spec.name == name);
+        CommandId(at.expect("a row of this name") as u16)
     }
 
     /// How many commands and subcommands there are.
@@ -148,6 +162,12 @@ impl Table {
         named.sort_by_key(|&(_, id)| id);
         named
     }
+}
+
+fn is_short(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Shard(_, Spread::One))
+        && matches!(spec.keys, [KeySpec { first: 1, last: 0, .. }])
+        && !spec.flags.has(Flags::INTERNAL)
 }
 
 /// The rows of all families, in the order that COMMAND lists them.
@@ -190,10 +210,9 @@ mod tests {
             match spec.name.split_once('|') {
                 None if spec.flags.has(Flags::INTERNAL) => {
                     assert_eq!(table.find(spec.name.as_bytes()), None);
-                    assert_eq!(table.internal(spec.name), Some(id));
+                    assert_eq!(table.internal(spec.name), id);
                 }
                 None => {
-                    assert_eq!(table.internal(spec.name), None);
                     assert_eq!(table.find(spec.name.as_bytes()), Some(id));
                     assert_eq!(table.find(spec.name.to_uppercase().as_bytes()), Some(id));
                 }

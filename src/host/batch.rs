@@ -1,0 +1,785 @@
+//! The request path: what a pass received, run as one batch.
+//!
+//! Three waves over all requests of all connections: decode and ask the memory for each key's bucket; ask for the
+//! entries; run. By the time a request runs its cache lines are there (DESIGN.md, section 1: memory-level parallelism is
+//! the biggest lever).
+//!
+//! The short way is for requests that need no second look: a command with one key, of the right arity, from a session
+//! in its normal state. Everything else goes through `request`, in the same order.
+//!
+//! Invariant: requests of one session run, or are sent to their shards, in the order in which they came. Where a session
+//! has to wait, the bytes from its first request that did not run go to its `Input`, and later bytes behind them.
+
+use std::collections::BTreeMap;
+
+use super::host::{mark_dirty, Effect, Host, INPUT_HIGH_BYTES, OUTPUT_HIGH_BYTES};
+use super::mail::{Answered, Parcel, Rare};
+use crate::base::error::CommandError;
+use crate::base::ids::{CoreId, ShardId};
+use crate::base::key::{shard_of_key, KeyHash};
+use crate::base::time::Ticks;
+use crate::command::generic::cursor_shard;
+use crate::command::spec::{Flags, Run, Spec, Spread};
+use crate::command::CommandId;
+use crate::keyspace::Touch;
+use crate::resp::decode::{decode, split_quoted, Limits, Progress, Step};
+use crate::resp::{Args, OwnedArgs, Reply, Span};
+use crate::session::coordinator::single_shard;
+use crate::session::session::ReplyMode;
+use crate::session::{admit, Input, Session, State, Wait};
+use crate::shard::shard::is_global;
+use crate::shard::{Call, CallHead, Ticket};
+
+/// Bytes that a connection has brought.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Whose they are.
+    pub session: u32,
+    /// All of them are taken.
+    pub bytes: &'a [u8],
+}
+
+/// How many requests are run as one batch at most: their bookkeeping stays within the first-level cache, and there is
+/// more than enough for the memory to do.
+const BATCH_REQUESTS_MAX: usize = 256;
+
+/// The requests being gathered. Kept between passes for its memory only.
+#[derive(Debug, Default)]
+pub struct Batch {
+    requests: Vec<Request>,
+    spans: Vec<Span>,
+    sources: Vec<Source>,
+    /// What a session's own buffer has left over when the batch has run.
+    leftover: Option<Tail>,
+}
+
+/// A stretch of requests of one session.
+#[derive(Debug)]
+struct Source {
+    session: u32,
+    /// Which of the received pieces it is.
+    piece: u32,
+    /// Whether the bytes are the session's own buffer, which is not to be copied.
+    own: bool,
+    /// Where the first request begins that did not run, once the session had to stop.
+    stop: Option<u32>,
+    /// The request at the end that is not complete.
+    tail: Option<Tail>,
+}
+
+#[derive(Debug)]
+struct Tail {
+    start: usize,
+    progress: Progress,
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    source: u32,
+    first_span: u32,
+    argc: u32,
+    start: u32,
+    end: u32,
+    command: CommandId,
+    /// On the short way: whose shard it is. Else meaningless.
+    shard: ShardId,
+    way: Way,
+    hash: KeyHash,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// One key, right arity, hosted here at this place.
+    Here(u16),
+    /// The same on another core.
+    There,
+    /// Anything else.
+    Long,
+}
+
+/// What became of the source that a batch was gathered from last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// All its requests have run.
+    Open,
+    /// One had to wait or was its last: what follows it has been kept.
+    Stopped,
+}
+
+/// Whether a session's next request may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// It may.
+    Next,
+    /// This one could not run yet: it and what follows is kept.
+    Keep,
+    /// This one has run or runs; what follows is kept.
+    Stop,
+}
+
+impl<T: Ticks> Host<T> {
+    /// Takes what the sockets have brought, oldest first, and runs what can run.
+    pub fn receive(&mut self, pieces: &[Received<'_>]) {
+        for (at, piece) in pieces.iter().enumerate() {
+            let Some(session) = self.sessions[piece.session as usize].as_deref_mut() else { continue };
+            session.active = self.now.mono;
+            self.stats.net_input_bytes += piece.bytes.len() as u64;
+            if session.state == State::Open && session.input.is_empty() && !session.in_batch {
+                self.gather(pieces, at as u32, Input::default(), false);
+            } else {
+                // What is gathered comes first; then these bytes go behind those that wait.
+                self.flush(pieces);
+                self.keep(piece.session, piece.bytes);
+                self.pump(piece.session);
+            }
+        }
+        self.flush(pieces);
+    }
+
+    /// Decodes a piece into the batch, running the batch whenever it is full. `before` tells how far its first
+    /// request had been decoded already; `own` that the bytes are the session's own buffer.
+    fn gather(&mut self, pieces: &[Received<'_>], piece: u32, before: Input, own: bool) {
+        let Received { session: index, bytes } = pieces[piece as usize];
+        let Input { mut progress, spans: before, .. } = before;
+        let mut start = 0;
+        let mut source = self.open_source(index, piece, own);
+        self.batch.spans.extend_from_slice(&before);
+        let mut first_span = self.batch.spans.len() - before.len();
+        loop {
+            let Some(session) = self.sessions[index as usize].as_deref() else { return };
+            let limits = Limits {
+                bulk_bytes_max: self.config.proto_max_bulk_len_bytes,
+                authenticated: session.authenticated,
+            };
+            match decode(bytes, start, &mut progress, &mut self.batch.spans, limits) {
+                Ok(Step::Complete(end)) => {
+                    let argc = (self.batch.spans.len() - first_span) as u32;
+                    if argc > 0 {
+                        self.add(source, bytes, first_span as u32, argc, start as u32, end as u32);
+                    }
+                    start = end;
+                    progress = Progress::default();
+                    first_span = self.batch.spans.len();
+                    if self.batch.requests.len() >= BATCH_REQUESTS_MAX && start < bytes.len() {
+                        if self.flush(pieces) == Last::Stopped {
+                            return;
+                        }
+                        source = self.open_source(index, piece, own);
+                        first_span = 0;
+                    }
+                }
+                Ok(Step::Quoted(line, end)) => {
+                    if self.flush(pieces) == Last::Stopped {
+                        return;
+                    }
+                    if !self.quoted(index, line.of(bytes), &bytes[end..]) {
+                        return;
+                    }
+                    start = end;
+                    progress = Progress::default();
+                    source = self.open_source(index, piece, own);
+                    first_span = 0;
+                }
+                Ok(Step::Incomplete) => {
+                    if start < bytes.len() {
+                        let spans = self.batch.spans.drain(first_span..);
+                        let spans = spans.map(|span| span.earlier(start as u32)).collect();
+                        self.batch.sources[source as usize].tail = Some(Tail { start, progress, spans });
+                    }
+                    return;
+                }
+                Err(error) => {
+                    if self.flush(pieces) == Last::Open {
+                        self.protocol_error(index, &error.to_string());
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn open_source(&mut self, session: u32, piece: u32, own: bool) -> u32 {
+        if let Some(session) = self.sessions[session as usize].as_deref_mut() {
+            session.in_batch = true;
+        }
+        self.batch.sources.push(Source { session, piece, own, stop: None, tail: None });
+        self.batch.sources.len() as u32 - 1
+    }
+
+    /// First wave: finds the command, hashes the key, asks for its bucket.
+    #[inline]
+    fn add(&mut self, source: u32, bytes: &[u8], first_span: u32, argc: u32, start: u32, end: u32) {
+        let spans = &self.batch.spans[first_span as usize..];
+        let command = self.table.find(spans[0].of(bytes)).unwrap_or(CommandId::NONE);
+        let mut request = Request {
+            source,
+            first_span,
+            argc,
+            start,
+            end,
+            command,
+            shard: ShardId(0),
+            way: Way::Long,
+            hash: KeyHash(0),
+        };
+        if command != CommandId::NONE {
+            let spec = self.table.spec(command);
+            if self.table.is_short(command) && spec.takes(argc as usize) {
+                let key = spans[1].of(bytes);
+                request.hash = self.hasher.hash(key);
+                request.shard = shard_of_key(key, self.placement.len() as u16);
+                request.way = match self.local[request.shard.index()] {
+                    None => Way::There,
+                    Some(place) => {
+                        let index = self.batch.sources[source as usize].session;
+                        let db =
+                            self.sessions[index as usize].as_deref().map_or_else(Default::default, |s| s.db);
+                        self.shards[usize::from(place)].keyspace.prefetch_bucket(db, request.hash);
+                        Way::Here(place)
+                    }
+                };
+            }
+        }
+        self.batch.requests.push(request);
+    }
+
+    /// Second and third wave: asks for the entries, then runs the requests in order; empties the batch. What became
+    /// of the source that was opened last.
+    fn flush(&mut self, pieces: &[Received<'_>]) -> Last {
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.requests.len() > 1 {
+            for request in &batch.requests {
+                if let Way::Here(place) = request.way {
+                    let index = batch.sources[request.source as usize].session;
+                    let db = self.sessions[index as usize].as_deref().map_or_else(Default::default, |s| s.db);
+                    self.shards[usize::from(place)].keyspace.prefetch_entry(db, request.hash);
+                }
+            }
+        }
+        let mut before = self.ticks.ticks();
+        for request in &batch.requests {
+            let source = &mut batch.sources[request.source as usize];
+            if source.stop.is_some() {
+                continue;
+            }
+            let bytes = pieces[source.piece as usize].bytes;
+            let spans = &batch.spans[request.first_span as usize..][..request.argc as usize];
+            let args = Args::new(bytes, spans);
+            let flow = self.run(source.session, request, args, &mut before);
+            self.stats.commands_processed += 1;
+            match flow {
+                Flow::Next => {}
+                Flow::Keep => {
+                    self.stats.commands_processed -= 1;
+                    source.stop = Some(request.start);
+                }
+                Flow::Stop => source.stop = Some(request.end),
+            }
+        }
+        let last = match batch.sources.last() {
+            Some(Source { stop: Some(_), .. }) => Last::Stopped,
+            Some(_) | None => Last::Open,
+        };
+        for source in batch.sources.drain(..) {
+            self.close_source(source, pieces);
+        }
+        batch.requests.clear();
+        batch.spans.clear();
+        self.batch = batch;
+        last
+    }
+
+    /// Keeps what a source has left over, and puts its session on the list of those with output.
+    fn close_source(&mut self, source: Source, pieces: &[Received<'_>]) {
+        let Source { session: index, piece, own, stop, tail } = source;
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        session.in_batch = false;
+        mark_dirty(session, index, &mut self.dirty);
+        let tail = match stop {
+            Some(stop) => {
+                Some(Tail { start: stop as usize, progress: Progress::default(), spans: Vec::new() })
+            }
+            None => tail,
+        };
+        let Some(tail) = tail else { return };
+        if own {
+            self.batch.leftover = Some(tail);
+            return;
+        }
+        let Tail { start, progress, spans } = tail;
+        self.keep(index, &pieces[piece as usize].bytes[start..]);
+        if let Some(session) = self.sessions[index as usize].as_deref_mut() {
+            session.input.progress = progress;
+            session.input.spans = spans;
+        }
+    }
+
+    /// Runs one request.
+    #[inline]
+    fn run(&mut self, index: u32, request: &Request, args: Args<'_>, before: &mut u64) -> Flow {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        if request.way == Way::Long || !session.fast || self.attention {
+            let flow = self.request(index, args);
+            *before = self.ticks.ticks();
+            return flow;
+        }
+        let spec = self.table.spec(request.command);
+        if self.gate.out_of_memory && spec.flags.has(Flags::DENYOOM) {
+            return self.request(index, args);
+        }
+        session.last_command = request.command;
+        let head = CallHead {
+            command: request.command,
+            db: session.db,
+            proto: session.proto,
+            first_key: request.hash,
+            no_touch: session.no_touch,
+        };
+        match request.way {
+            Way::Here(place) => {
+                let shard = &mut self.shards[usize::from(place)];
+                let call = Call { head, args };
+                if !shard.is_calm() && shard.must_wait(spec, call) {
+                    let slot = session.replies.reserve(false);
+                    let ticket = Ticket { core: self.id, session: index, slot };
+                    shard.defer(ticket, call);
+                    return Flow::Next;
+                }
+                shard.keyspace.set_touch(touch(session.no_touch));
+                let out = session.replies.writer();
+                let start = out.len();
+                let result = shard.run(spec, call, self.now, out);
+                session.replies.wrote(start);
+                let over = session.replies.pending_bytes() > OUTPUT_HIGH_BYTES;
+                let after = self.ticks.ticks();
+                let took = after.wrapping_sub(*before);
+                *before = after;
+                let stats = &mut self.command_stats[request.command.index()];
+                stats.record(self.ticks.to_ns(took));
+                if let Err(error) = result {
+                    stats.failed += 1;
+                    self.error_stats.count(&error);
+                }
+                if took >= self.slow_ticks {
+                    self.log_slow(index, spec, args, self.ticks.to_ns(took) / 1000);
+                }
+                if over {
+                    return self.output_full(index);
+                }
+                Flow::Next
+            }
+            Way::There | Way::Long => self.forward(index, request.shard, head, args),
+        }
+    }
+
+    /// Sends a request to the core of its shard.
+    #[inline]
+    fn forward(&mut self, index: u32, shard: ShardId, head: CallHead, args: Args<'_>) -> Flow {
+        let core = self.placement[shard.index()];
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        let outbox = &mut self.outboxes[core.index()];
+        if !outbox.has_room() || session.replies.pending_bytes() > OUTPUT_HIGH_BYTES {
+            return self.outbox_full(index);
+        }
+        let parcel = outbox.open.get_or_insert_with(|| self.parcels.pop().unwrap_or_default());
+        let slot = session.replies.reserve(session.is_silent());
+        parcel.push(Call { head, args }, shard, index, slot);
+        self.stats.forwarded += 1;
+        Flow::Next
+    }
+
+    #[cold]
+    fn outbox_full(&mut self, index: u32) -> Flow {
+        if let Some(session) = self.sessions[index as usize].as_deref_mut() {
+            session.state = State::Waiting(Wait::Outbox);
+            self.outbox_waiters.push(index);
+        }
+        Flow::Keep
+    }
+
+    /// The client is owed more than it should be: it reads first.
+    #[cold]
+    fn output_full(&mut self, index: u32) -> Flow {
+        if let Some(session) = self.sessions[index as usize].as_deref_mut() {
+            if session.state == State::Open && session.replies.waiting() == 0 {
+                session.state = State::Waiting(Wait::Output);
+                return Flow::Stop;
+            }
+        }
+        Flow::Next
+    }
+
+    /// The long way: every check, every kind of command.
+    pub(super) fn request(&mut self, index: u32, args: Args<'_>) -> Flow {
+        let before = self.ticks.ticks();
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        let found = admit::find(&self.table, args);
+        let command = match found {
+            Ok(command) => command,
+            Err(error) => return self.refuse(index, None, &error),
+        };
+        let spec = self.table.spec(command);
+        if let Err(error) = admit::admit(spec, args, session, &self.gate) {
+            return self.refuse(index, Some(command), &error);
+        }
+        if self.attention {
+            if self.is_paused(spec) {
+                return self.keep_for(index, Wait::Pause);
+            }
+            self.feed_monitors(index, spec, args);
+        }
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        session.last_command = command;
+        if session.reply_mode == ReplyMode::SkipNext {
+            session.reply_mode = ReplyMode::Skip;
+        }
+        let flow = match spec.run {
+            Run::Shard(_, spread) => self.data_command(index, command, spec, spread, args),
+            Run::Session(op) => self.session_command(index, command, op, args),
+            Run::Node(op) => {
+                if session.replies.waiting() > 0 {
+                    return self.keep_for(index, Wait::Replies);
+                }
+                self.node_command(index, command, op, args)
+            }
+            Run::Container => Flow::Next,
+        };
+        let took = self.ticks.ticks().wrapping_sub(before);
+        if flow != Flow::Keep && !matches!(spec.run, Run::Shard(..)) {
+            self.command_stats[command.index()].record(self.ticks.to_ns(took));
+            if took >= self.slow_ticks {
+                self.log_slow(index, spec, args, self.ticks.to_ns(took) / 1000);
+            }
+        }
+        if flow != Flow::Keep {
+            if let Some(session) = self.sessions[index as usize].as_deref_mut() {
+                if session.under_way == 0 {
+                    session.end_skip();
+                }
+                if flow == Flow::Next && session.state == State::Open {
+                    if session.replies.pending_bytes() > OUTPUT_HIGH_BYTES {
+                        return self.output_full(index);
+                    }
+                } else if flow == Flow::Next {
+                    return Flow::Stop;
+                }
+            }
+        }
+        flow
+    }
+
+    /// A command on data, wherever its keys lie.
+    fn data_command(
+        &mut self,
+        index: u32,
+        command: CommandId,
+        spec: &'static Spec,
+        spread: Spread,
+        args: Args<'_>,
+    ) -> Flow {
+        let shards = self.placement.len() as u16;
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        let first_key = spec.key_indexes(args.len()).next().map(|i| self.hasher.hash(args.at(i)));
+        let head = CallHead {
+            command,
+            db: session.db,
+            proto: session.proto,
+            first_key: first_key.unwrap_or_default(),
+            no_touch: session.no_touch,
+        };
+        let single = match spread {
+            Spread::Cursor => Some(cursor_shard(args.at(1), shards).unwrap_or(ShardId(0))),
+            Spread::EveryDraw => None,
+            spread if is_global(spread) => (shards == 1).then_some(ShardId(0)),
+            _ => single_shard(spec, args, shards),
+        };
+        let Some(shard) = single else {
+            if session.replies.waiting() > 0 {
+                return self.keep_for(index, Wait::Replies);
+            }
+            return self.start_txn(index, spec, spread, Call { head, args });
+        };
+        match self.local[shard.index()] {
+            None => self.forward(index, shard, head, args),
+            Some(place) => {
+                self.run_here(index, usize::from(place), spec, Call { head, args });
+                Flow::Next
+            }
+        }
+    }
+
+    /// Runs a command on a shard of this core, on the long way.
+    fn run_here(&mut self, index: u32, place: usize, spec: &'static Spec, call: Call<'_>) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        let shard = &mut self.shards[place];
+        if shard.must_wait(spec, call) {
+            let slot = session.replies.reserve(session.is_silent());
+            shard.defer(Ticket { core: self.id, session: index, slot }, call);
+            return;
+        }
+        shard.keyspace.set_touch(touch(session.no_touch));
+        let silent = session.is_silent();
+        let before = self.ticks.ticks();
+        let out = session.replies.writer();
+        let start = out.len();
+        let result = shard.run(spec, call, self.now, out);
+        if silent {
+            out.truncate(start);
+        } else {
+            session.replies.wrote(start);
+        }
+        let took = self.ticks.ticks().wrapping_sub(before);
+        self.count(call.head.command, took, result);
+        if took >= self.slow_ticks {
+            self.log_slow(index, spec, call.args, self.ticks.to_ns(took) / 1000);
+        }
+    }
+
+    fn count(&mut self, command: CommandId, took: u64, result: Result<(), CommandError>) {
+        let stats = &mut self.command_stats[command.index()];
+        stats.record(self.ticks.to_ns(took));
+        if let Err(error) = result {
+            stats.failed += 1;
+            self.error_stats.count(&error);
+        }
+    }
+
+    /// Answers with an error before the command has run.
+    fn refuse(&mut self, index: u32, command: Option<CommandId>, error: &CommandError) -> Flow {
+        if let Some(command) = command {
+            self.command_stats[command.index()].rejected += 1;
+        }
+        self.reply_error(index, error);
+        Flow::Next
+    }
+
+    /// Answers with an error.
+    pub(super) fn reply_error(&mut self, index: u32, error: &CommandError) {
+        self.error_stats.count(error);
+        self.reply(index, |reply| reply.error(error.text()));
+    }
+
+    /// Answers a session's current command.
+    pub(super) fn reply(&mut self, index: u32, f: impl FnOnce(&mut Reply<'_>)) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        let (silent, proto) = (session.is_silent(), session.proto);
+        let out = session.replies.writer();
+        let start = out.len();
+        f(&mut Reply::new(out, proto));
+        if silent {
+            out.truncate(start);
+        } else {
+            session.replies.wrote(start);
+        }
+        mark_dirty(session, index, &mut self.dirty);
+    }
+
+    /// The session's current request is kept until something else is over.
+    pub(super) fn keep_for(&mut self, index: u32, wait: Wait) -> Flow {
+        if let Some(session) = self.sessions[index as usize].as_deref_mut() {
+            session.state = State::Waiting(wait);
+        }
+        Flow::Keep
+    }
+
+    /// Bytes that cannot run now go behind those that wait already.
+    fn keep(&mut self, index: u32, bytes: &[u8]) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        if matches!(session.state, State::Closing | State::Closed) {
+            return;
+        }
+        let input = &mut session.input;
+        let wanted = input.progress.bytes_wanted();
+        if input.bytes.capacity() < wanted && wanted > bytes.len() {
+            // Room for a large argument at once, but never on a client's word alone: as much again as it has sent.
+            let more = wanted.min(input.bytes.len() * 2 + 64 * 1024).saturating_sub(input.bytes.len());
+            input.bytes.reserve(more);
+        }
+        input.bytes.extend_from_slice(bytes);
+        if input.bytes.len() as u64 > self.config.client_query_buffer_limit_bytes {
+            tracing::warn!(
+                "Closing client that reached max query buffer length: {}",
+                crate::session::clients::line(session, self.now.mono, &self.table)
+            );
+            self.stats.query_buffer_limit_disconnections += 1;
+            self.close(index, true);
+        } else if input.bytes.len() > INPUT_HIGH_BYTES && session.state != State::Open && !session.throttled {
+            session.throttled = true;
+            self.effects.push(Effect::Throttle(index));
+        }
+    }
+
+    /// Runs what a session has kept, if it may go on.
+    pub(super) fn pump(&mut self, index: u32) {
+        debug_assert!(self.batch.sources.is_empty(), "a batch is being gathered");
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        if session.state != State::Open || session.input.is_empty() {
+            return;
+        }
+        let mut input = std::mem::take(&mut session.input);
+        let mut bytes = std::mem::take(&mut input.bytes);
+        let pieces = [Received { session: index, bytes: &bytes }];
+        self.gather(&pieces, 0, input, true);
+        self.flush(&pieces);
+        let leftover = self.batch.leftover.take();
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        if let Some(Tail { start, progress, spans }) = leftover {
+            bytes.drain(..start);
+            session.input = Input { bytes, progress, spans };
+        }
+        if session.throttled && session.state == State::Open && session.input.bytes.len() < INPUT_HIGH_BYTES {
+            session.throttled = false;
+            self.effects.push(Effect::Unthrottle(index));
+        }
+    }
+
+    /// An inline request with quotes. Whether the session goes on with what follows.
+    fn quoted(&mut self, index: u32, line: &[u8], rest: &[u8]) -> bool {
+        match split_quoted(line) {
+            Err(error) => {
+                self.protocol_error(index, &error.to_string());
+                false
+            }
+            Ok(words) if words.is_empty() => true,
+            Ok(words) => {
+                let args = OwnedArgs::collect(words.iter().map(Vec::as_slice));
+                let flow = self.request(index, args.as_args());
+                match flow {
+                    Flow::Next => return true,
+                    Flow::Stop => {}
+                    Flow::Keep => {
+                        let mut again = Vec::new();
+                        let mut reply = Reply::new(&mut again, Default::default());
+                        reply.array(words.len());
+                        words.iter().for_each(|word| reply.bulk(word));
+                        self.keep(index, &again);
+                    }
+                }
+                self.keep(index, rest);
+                false
+            }
+        }
+    }
+
+    /// The client's bytes cannot be understood: it is told so and the connection ends.
+    fn protocol_error(&mut self, index: u32, text: &str) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        session.reply_mode = ReplyMode::On;
+        tracing::debug!(
+            "Protocol error ({text}) from client: {}",
+            crate::session::clients::line(session, self.now.mono, &self.table)
+        );
+        self.reply_error(index, &CommandError::with(format!("ERR {text}")));
+        self.close(index, false);
+    }
+
+    /// Requests of another core for shards of this one.
+    pub(super) fn answer_parcel(&mut self, from: CoreId, mut parcel: Box<Parcel>) {
+        for call in parcel.calls() {
+            if let Some(place) = self.local[call.shard.index()] {
+                self.shards[usize::from(place)].keyspace.prefetch_bucket(call.head.db, call.head.first_key);
+            }
+        }
+        for call in parcel.calls() {
+            if let Some(place) = self.local[call.shard.index()] {
+                self.shards[usize::from(place)].keyspace.prefetch_entry(call.head.db, call.head.first_key);
+            }
+        }
+        let mut before = self.ticks.ticks();
+        parcel.answer(|call, request, out| {
+            let Some(place) = self.local[call.shard.index()] else {
+                unreachable!("{:?} is not hosted here", call.shard)
+            };
+            let shard = &mut self.shards[usize::from(place)];
+            let spec = self.table.spec(call.head.command);
+            if !shard.is_calm() && shard.must_wait(spec, request) {
+                shard.defer(Ticket { core: from, session: call.session, slot: call.slot }, request);
+                return Answered::Later;
+            }
+            shard.keyspace.set_touch(touch(call.head.no_touch));
+            let result = shard.run(spec, request, self.now, out);
+            let after = self.ticks.ticks();
+            let took = after.wrapping_sub(before);
+            before = after;
+            let stats = &mut self.command_stats[call.head.command.index()];
+            stats.record(self.ticks.to_ns(took));
+            if let Err(error) = result {
+                stats.failed += 1;
+                self.error_stats.count(&error);
+            }
+            let slow_us = if took >= self.slow_ticks { self.ticks.to_ns(took) / 1000 } else { 0 };
+            Answered::Now { slow_us: slow_us.min(u64::from(u32::MAX)) as u32 }
+        });
+        self.outboxes[from.index()].mail.push_back(super::Mail::Replies(parcel));
+    }
+
+    /// A parcel of this core has come back with the replies.
+    pub(super) fn take_answers(&mut self, from: CoreId, mut parcel: Box<Parcel>) {
+        for (call, args, reply) in parcel.answers() {
+            let Some((reply, slow_us)) = reply else { continue };
+            self.fill(call.session, call.slot, reply);
+            if slow_us > 0 {
+                let spec = self.table.spec(call.head.command);
+                self.log_slow(call.session, spec, args, u64::from(slow_us));
+            }
+        }
+        if parcel.recycle() {
+            self.parcels.push(parcel);
+        }
+        self.outboxes[from.index()].in_flight -= 1;
+        for index in std::mem::take(&mut self.outbox_waiters) {
+            if let Some(session) = self.session(index) {
+                if session.state == State::Waiting(Wait::Outbox) {
+                    session.state = State::Open;
+                    self.runnable.push(index);
+                }
+            }
+        }
+    }
+
+    /// Carries out what a shard of this core wants.
+    pub(super) fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.shard_effects) {
+            match effect {
+                crate::shard::Effect::Reply(ticket, reply) => {
+                    self.post(ticket.core, Rare::Late(ticket, reply))
+                }
+                crate::shard::Effect::Step(txn, shard, reply) => {
+                    self.post(txn.core, Rare::Step(txn, shard, reply));
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn log_slow(&mut self, index: u32, spec: &Spec, args: Args<'_>, took_us: u64) {
+        if spec.flags.has(Flags::SKIP_SLOWLOG) {
+            return;
+        }
+        let (addr, name) = match self.sessions[index as usize].as_deref() {
+            Some(session) => (session.peer.addr.as_str(), session.name.as_slice()),
+            None => ("", &b""[..]),
+        };
+        self.slowlog.push(self.now, took_us, args, addr, name);
+        self.latency.sample("command", self.now, took_us);
+    }
+}
+
+#[inline]
+fn touch(no_touch: bool) -> Touch {
+    if no_touch {
+        Touch::No
+    } else {
+        Touch::Yes
+    }
+}
+
+/// Sessions by number, in no hot path: for CLIENT LIST and its kin.
+pub(super) fn sessions_by_id(sessions: &[Option<Box<Session>>]) -> BTreeMap<u64, u32> {
+    sessions
+        .iter()
+        .enumerate()
+        .filter_map(|(index, session)| Some((session.as_deref()?.id.0, index as u32)))
+        .collect()
+}

@@ -1,0 +1,519 @@
+//! The state of one core, and the ways in and out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::cron::{Memory, Pause, ProcessInfo};
+use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
+use super::query::{Gather, Query};
+use super::txn::Txn;
+use crate::base::ids::{ClientId, CoreId, ShardId};
+use crate::base::key::KeyHasher;
+use crate::base::prng::Prng;
+use crate::base::stats::{CommandStats, ErrorStats};
+use crate::base::time::{Now, Ticks};
+use crate::command::ctx::CommandOptions;
+use crate::command::Table;
+use crate::config::Config;
+use crate::keyspace::{AccessPolicy, Keyspace, KeyspaceOptions, LfuOptions};
+use crate::node::latency::LatencyMonitor;
+use crate::node::slowlog::SlowLog;
+use crate::node::stats::CoreStats;
+use crate::session::admit::{Allowed, Gate};
+use crate::session::session::Peer;
+use crate::session::{Session, State, Wait};
+use crate::shard::Shard;
+
+/// What a core is told at start.
+#[derive(Clone)]
+pub struct HostOptions {
+    /// Which core this is.
+    pub id: CoreId,
+    /// How many cores there are.
+    pub cores: u16,
+    /// For each shard, the core that hosts it.
+    pub placement: Vec<CoreId>,
+    /// All commands.
+    pub table: Arc<Table>,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Hashes keys; the same secret on all cores.
+    pub hasher: KeyHasher,
+    /// Seeds this core's randomness.
+    pub seed: u64,
+    /// What INFO tells of the process.
+    pub process: ProcessInfo,
+}
+
+/// What a core asks the runtime to do.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Effect {
+    /// End a session's connection: after its output has left, or at once.
+    Close {
+        /// The session.
+        session: u32,
+        /// Whether to send what it is owed first.
+        flush: bool,
+    },
+    /// Receive nothing more from this session's client for now.
+    Throttle(u32),
+    /// Receive again.
+    Unthrottle(u32),
+    /// The configuration has changed: `Host::config` has the new one.
+    Configured,
+    /// Stop the process.
+    Shutdown,
+    /// Stop this core for so many microseconds (DEBUG SLEEP), then call `slept` with the query's number.
+    Sleep {
+        /// How long.
+        us: u64,
+    },
+    /// Write the configuration file anew (CONFIG REWRITE), then call `rewritten` for this session.
+    Rewrite {
+        /// Who asked.
+        session: u32,
+    },
+}
+
+/// See the module.
+pub struct Host<T> {
+    pub(super) id: CoreId,
+    pub(super) cores: u16,
+    pub(super) placement: Vec<CoreId>,
+    /// For each shard, its place in `shards` if it is hosted here.
+    pub(super) local: Vec<Option<u16>>,
+    pub(super) shards: Vec<Shard>,
+    pub(super) sessions: Vec<Option<Box<Session>>>,
+    pub(super) free_sessions: Vec<u32>,
+    pub(super) next_client: u64,
+    pub(super) table: Arc<Table>,
+    pub(super) config: Arc<Config>,
+    pub(super) hasher: KeyHasher,
+    pub(super) ticks: T,
+    pub(super) now: Now,
+    pub(super) rng: Prng,
+    pub(super) gate: Gate,
+    /// Whether every request needs a look: a monitor is connected or clients are paused.
+    pub(super) attention: bool,
+    pub(super) pause: Option<Pause>,
+    /// Monitors on all cores, and those on this one.
+    pub(super) monitors: u32,
+    pub(super) local_monitors: Vec<u32>,
+    pub(super) batch: Batch,
+    pub(super) runnable: Vec<u32>,
+    pub(super) dirty: Vec<u32>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) shard_effects: Vec<crate::shard::Effect>,
+    pub(super) outboxes: Vec<Outbox>,
+    /// Sessions that wait for room in an outbox.
+    pub(super) outbox_waiters: Vec<u32>,
+    pub(super) parcels: Vec<Box<Parcel>>,
+    pub(super) txns: BTreeMap<u64, Txn>,
+    pub(super) gathers: BTreeMap<u64, Gather>,
+    pub(super) next_number: u64,
+    pub(super) slow_ticks: u64,
+    pub(super) command_stats: Vec<CommandStats>,
+    pub(super) error_stats: ErrorStats,
+    pub(super) stats: CoreStats,
+    pub(super) slowlog: SlowLog,
+    pub(super) latency: LatencyMonitor,
+    pub(super) memory: Memory,
+    pub(super) process: ProcessInfo,
+    pub(super) cron: super::cron::CronState,
+}
+
+impl<T: Ticks> Host<T> {
+    /// A core with its empty shards.
+    pub fn new(options: HostOptions, ticks: T) -> Self {
+        let HostOptions { id, cores, placement, table, config, hasher, seed, process } = options;
+        let mut rng = Prng::new(seed);
+        let shard_count = placement.len() as u16;
+        let mut local = vec![None; placement.len()];
+        let mut shards = Vec::new();
+        for (index, _) in placement.iter().enumerate().filter(|(_, core)| **core == id) {
+            local[index] = Some(shards.len() as u16);
+            let keyspace = Keyspace::new(
+                config.databases as u16,
+                hasher.clone(),
+                KeyspaceOptions { seed: rng.next_u64(), ..keyspace_options(&config, true) },
+            );
+            let shard = ShardId(index as u16);
+            let options = command_options(&config);
+            shards.push(Shard::new(shard, shard_count, table.clone(), keyspace, options, rng.next_u64()));
+        }
+        let mut host = Host {
+            id,
+            cores,
+            placement,
+            local,
+            shards,
+            sessions: Vec::new(),
+            free_sessions: Vec::new(),
+            next_client: 0,
+            command_stats: (0..table.len()).map(|_| CommandStats::default()).collect(),
+            table,
+            hasher,
+            ticks,
+            now: Now::default(),
+            rng,
+            gate: Gate::default(),
+            attention: false,
+            pause: None,
+            monitors: 0,
+            local_monitors: Vec::new(),
+            batch: Batch::default(),
+            runnable: Vec::new(),
+            dirty: Vec::new(),
+            effects: Vec::new(),
+            shard_effects: Vec::new(),
+            outboxes: (0..cores).map(|_| Outbox::default()).collect(),
+            outbox_waiters: Vec::new(),
+            parcels: Vec::new(),
+            txns: BTreeMap::new(),
+            gathers: BTreeMap::new(),
+            next_number: 0,
+            slow_ticks: u64::MAX,
+            error_stats: ErrorStats::default(),
+            stats: CoreStats::default(),
+            slowlog: SlowLog::default(),
+            latency: LatencyMonitor::default(),
+            memory: Memory::default(),
+            process,
+            cron: super::cron::CronState::default(),
+            config,
+        };
+        host.apply_config();
+        host
+    }
+
+    /// The time of the pass that begins.
+    #[inline]
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// The configuration in force on this core.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// A client has connected. Its number among this core's sessions, or the error to send it before it is dropped.
+    ///
+    /// # Errors
+    /// Protected mode refuses it. (`maxclients` is the acceptor's to keep, which knows all cores.)
+    pub fn connect(&mut self, peer: Peer) -> Result<u32, &'static str> {
+        self.stats.connections_received += 1;
+        if self.config.protected_mode && self.config.requirepass.is_empty() && !peer.local {
+            self.stats.rejected_connections += 1;
+            return Err(PROTECTED_MODE);
+        }
+        let id = ClientId(self.next_client * u64::from(self.cores) + u64::from(self.id.0) + 1);
+        self.next_client += 1;
+        let mut session = Box::new(Session::new(id, peer, self.now.mono));
+        session.authenticated = self.config.requirepass.is_empty();
+        session.refresh_lane();
+        self.stats.connected_clients += 1;
+        let index = self.free_sessions.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            self.sessions.len() as u32 - 1
+        });
+        self.sessions[index as usize] = Some(session);
+        Ok(index)
+    }
+
+    /// The connection of a session is gone, and the runtime has no operation of it under way.
+    pub fn disconnected(&mut self, index: u32) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        session.state = State::Closed;
+        session.input = Default::default();
+        session.replies.out = Vec::new();
+        self.stats.connected_clients -= 1;
+        if session.monitor {
+            self.local_monitors.retain(|&other| other != index);
+            self.broadcast(Query::Monitors(-1));
+        }
+        self.release_session(index);
+    }
+
+    /// Frees a closed session once nothing that it asked for is under way.
+    pub(super) fn release_session(&mut self, index: u32) {
+        let Some(session) = self.sessions[index as usize].as_deref() else { return };
+        if session.state == State::Closed && session.replies.waiting() == 0 && session.under_way == 0 {
+            self.sessions[index as usize] = None;
+            self.free_sessions.push(index);
+        }
+    }
+
+    /// A session's output, for the runtime to send: it takes what it can and leaves the rest.
+    #[inline]
+    pub fn output(&mut self, index: u32) -> Option<&mut Vec<u8>> {
+        self.sessions[index as usize].as_deref_mut().map(|session| &mut session.replies.out)
+    }
+
+    /// A session, for the runtime's bookkeeping.
+    #[inline]
+    pub fn session(&mut self, index: u32) -> Option<&mut Session> {
+        self.sessions.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    /// Bytes of a session have left; a client that read too slowly may go on. `unsent` bytes are still to go.
+    pub fn sent(&mut self, index: u32, unsent: usize) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        if session.state == State::Waiting(Wait::Output)
+            && unsent + session.replies.pending_bytes() < OUTPUT_LOW_BYTES
+        {
+            session.state = State::Open;
+            self.runnable.push(index);
+        }
+    }
+
+    /// The client has sent its last byte. What it has asked for is still answered, then the connection ends.
+    pub fn end_of_input(&mut self, index: u32) {
+        if let Some(session) = self.session(index) {
+            session.at_end = true;
+            self.runnable.push(index);
+        }
+    }
+
+    /// Ends a session whose client has sent its last byte, if everything that can be answered is.
+    pub(super) fn close_if_at_end(&mut self, index: u32) {
+        let Some(session) = self.session(index) else { return };
+        if session.at_end
+            && session.state == State::Open
+            && session.replies.waiting() == 0
+            && session.under_way == 0
+        {
+            self.close(index, false);
+        }
+    }
+
+    /// The acceptor has turned a client away: there are `maxclients` already.
+    pub fn rejected(&mut self) {
+        self.stats.connections_received += 1;
+        self.stats.rejected_connections += 1;
+    }
+
+    /// A pass is over: how long it took from the kernel's return to the next enter, and how often the kernel has been
+    /// entered since the start.
+    #[inline]
+    pub fn passed(&mut self, us: u64, enters: u64) {
+        self.stats.passes += 1;
+        self.stats.ring_enters = enters;
+        self.stats.pass_us_sum += us;
+        self.stats.pass_us_max = self.stats.pass_us_max.max(us);
+    }
+
+    /// Another core had to be woken.
+    #[inline]
+    pub fn woke(&mut self) {
+        self.stats.wakeups += 1;
+    }
+
+    /// Mail from another core.
+    pub fn deliver(&mut self, from: CoreId, mail: Mail) {
+        match mail {
+            Mail::Requests(parcel) => self.answer_parcel(from, parcel),
+            Mail::Replies(parcel) => self.take_answers(from, parcel),
+            Mail::Rare(rare) => self.deliver_rare(from, *rare),
+        }
+    }
+
+    fn deliver_rare(&mut self, from: CoreId, rare: Rare) {
+        match rare {
+            Rare::Late(ticket, reply) => self.fill(ticket.session, ticket.slot, &reply),
+            Rare::Sequence(parts) => self.sequence(parts),
+            Rare::Part(shard, part) => self.schedule_part(shard, part),
+            Rare::Step(txn, shard, reply) => self.step_done(txn.number, shard, reply),
+            Rare::Finish(txn, shard, call) => self.finish_part(txn, shard, call),
+            Rare::Query(number, query) => {
+                let answer = self.answer_query(query);
+                self.post(from, Rare::Answer(number, answer));
+            }
+            Rare::Answer(number, answer) => self.take_answer(number, answer),
+        }
+    }
+
+    /// Ends a pass: what may go on goes on, and parcels are closed.
+    pub fn settle(&mut self) {
+        while let Some(index) = self.runnable.pop() {
+            self.pump(index);
+            self.close_if_at_end(index);
+        }
+        if self.cores > 1 {
+            self.close_parcels();
+        }
+    }
+
+    fn close_parcels(&mut self) {
+        for outbox in &mut self.outboxes {
+            if outbox.in_flight < PARCELS_IN_FLIGHT_MAX {
+                if let Some(parcel) = outbox.open.take() {
+                    outbox.in_flight += 1;
+                    outbox.mail.push_back(Mail::Requests(parcel));
+                }
+            }
+        }
+    }
+
+    /// Sends something rare; to this core itself it is delivered at once.
+    pub(super) fn post(&mut self, to: CoreId, rare: Rare) {
+        if to == self.id {
+            self.deliver_rare(to, rare);
+        } else {
+            // It may overtake requests that still gather in the open parcel: a session has none under way when it
+            // sends something rare.
+            self.outboxes[to.index()].mail.push_back(Mail::Rare(Box::new(rare)));
+        }
+    }
+
+    /// Mail for another core, oldest first; what does not fit into the ring stays.
+    #[inline]
+    pub fn mail_for(&mut self, core: CoreId) -> &mut std::collections::VecDeque<Mail> {
+        &mut self.outboxes[core.index()].mail
+    }
+
+    /// Sessions that have output to send. The runtime clears `dirty` of each when it takes its output.
+    #[inline]
+    pub fn take_dirty(&mut self, into: &mut Vec<u32>) {
+        into.append(&mut self.dirty);
+    }
+
+    /// What the runtime is to do.
+    #[inline]
+    pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
+        into.append(&mut self.effects);
+    }
+
+    /// The reply for a place kept in a session has come.
+    #[inline]
+    pub(super) fn fill(&mut self, index: u32, slot: u32, reply: &[u8]) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        session.replies.fill(slot, reply);
+        if session.state == State::Open && !session.at_end {
+            mark_dirty(session, index, &mut self.dirty);
+        } else {
+            self.filled_slow(index);
+        }
+    }
+
+    /// What a session that is not simply open does when a reply of its own has come.
+    #[cold]
+    fn filled_slow(&mut self, index: u32) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        match session.state {
+            State::Closed => {
+                session.replies.out.clear();
+                self.release_session(index);
+            }
+            State::Closing => {
+                mark_dirty(session, index, &mut self.dirty);
+                if session.replies.waiting() == 0 {
+                    self.effects.push(Effect::Close { session: index, flush: true });
+                }
+            }
+            State::Waiting(wait) => {
+                mark_dirty(session, index, &mut self.dirty);
+                if wait == Wait::Replies && session.replies.waiting() == 0 {
+                    session.state = State::Open;
+                    self.runnable.push(index);
+                }
+            }
+            State::Open => {
+                mark_dirty(session, index, &mut self.dirty);
+                self.close_if_at_end(index);
+            }
+        }
+    }
+
+    /// Ends a session from this side: what it is owed is sent first unless it is `at_once`.
+    pub(super) fn close(&mut self, index: u32, at_once: bool) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        if session.state == State::Closed {
+            return;
+        }
+        session.state = State::Closing;
+        session.input = Default::default();
+        if at_once || session.replies.waiting() == 0 {
+            self.effects.push(Effect::Close { session: index, flush: !at_once });
+        }
+    }
+
+    /// Takes over what the configuration says about this core.
+    pub(super) fn apply_config(&mut self) {
+        self.gate.debug = match self.config.enable_debug_command.as_str() {
+            "yes" => Allowed::Yes,
+            "local" => Allowed::Local,
+            _ => Allowed::No,
+        };
+        let slow_us = self.config.slowlog_log_slower_than_us;
+        self.slow_ticks = match u64::try_from(slow_us) {
+            Err(_) => u64::MAX,
+            Ok(us) => us.saturating_mul(1000).saturating_mul(1024) / self.ticks.ns_per_tick_1024().max(1),
+        };
+        self.slowlog.set_len_max(self.config.slowlog_max_len as usize);
+        for shard in &mut self.shards {
+            shard.options = command_options(&self.config);
+            let active_expire = shard.keyspace.options().active_expire;
+            let seed = shard.keyspace.options().seed;
+            shard
+                .keyspace
+                .set_options(KeyspaceOptions { seed, ..keyspace_options(&self.config, active_expire) });
+        }
+        self.effects.push(Effect::Configured);
+    }
+}
+
+/// Puts a session on the list of those with output, once.
+#[inline]
+pub(super) fn mark_dirty(session: &mut Session, index: u32, dirty: &mut Vec<u32>) {
+    if !session.dirty && !session.replies.out.is_empty() {
+        session.dirty = true;
+        dirty.push(index);
+    }
+}
+
+/// The configuration's limits for commands.
+pub(super) fn command_options(config: &Config) -> CommandOptions {
+    CommandOptions {
+        string_bytes_max: config.proto_max_bulk_len_bytes,
+        databases: config.databases as u16,
+        lfu: config.maxmemory_policy.ends_with("lfu"),
+        lazy_flush: config.lazyfree_lazy_user_flush,
+        lazy_del: config.lazyfree_lazy_user_del,
+    }
+}
+
+fn keyspace_options(config: &Config, active_expire: bool) -> KeyspaceOptions {
+    KeyspaceOptions {
+        access: if config.maxmemory_policy.ends_with("lfu") { AccessPolicy::Lfu } else { AccessPolicy::Lru },
+        lfu: LfuOptions {
+            log_factor: config.lfu_log_factor as u32,
+            decay_time_min: config.lfu_decay_time as u32,
+        },
+        active_expire,
+        seed: 0,
+    }
+}
+
+/// A client that is owed more than this is not read from, and its requests wait, until it has read.
+pub const OUTPUT_HIGH_BYTES: usize = 1024 * 1024;
+
+/// Below this it goes on.
+pub const OUTPUT_LOW_BYTES: usize = 256 * 1024;
+
+/// More than this of a client's requests is not kept while it has to wait: it is not read from.
+pub const INPUT_HIGH_BYTES: usize = 1024 * 1024;
+
+/// What a stranger is told (Redis's text).
+const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no \
+password is set for the default user. In this mode connections are only accepted from the loopback interface. If you \
+want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable \
+protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis \
+from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do \
+so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by \
+editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. \
+3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a \
+an authentication password for the default user. NOTE: You only need to do one of the above things in order for the \
+server to start accepting connections from the outside.\r\n";

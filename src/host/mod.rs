@@ -1,0 +1,23 @@
+//! One core's share of the server, without I/O: its sessions, the shards it hosts, its mail.
+//!
+//! `runtime` feeds it received bytes, mail and time, and carries out what it asks for; the simulator runs many of them
+//! in one thread. A pass over the loop is:
+//!
+//! 1. `receive` everything that the sockets brought: requests are decoded, hashed and their memory prefetched for all
+//!    connections together, then run (`batch`).
+//! 2. `deliver` the mail of the other cores: parcels of requests are run in the same way.
+//! 3. `settle`: sessions that may go on run what they had kept back; parcels are closed.
+//! 4. The runtime sends replies (`take_dirty`), mail (`take_mail`) and carries out effects (`take_effects`).
+
+pub mod batch;
+pub mod cron;
+#[allow(clippy::module_inception, reason = "the actor that the module is named for")]
+pub mod host;
+pub mod mail;
+pub mod nodeops;
+pub mod query;
+pub mod sessionops;
+pub mod txn;
+
+pub use host::{Effect, Host, HostOptions};
+pub use mail::Mail;

@@ -1,0 +1,183 @@
+//! The replies a connection is owed, in the order of its requests.
+//!
+//! While nothing is outstanding, commands write straight into `out`, which goes to the socket. Once a request has gone
+//! to another core or has to wait, a *slot* holds its place; what local commands answer behind it waits in `held`.
+//! When the front slot is filled, it and everything ready behind it moves to `out`.
+//!
+//! Invariant: `held` is empty when there are no slots.
+
+use std::collections::VecDeque;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Replies {
+    /// Ready to be sent.
+    pub out: Vec<u8>,
+    held: Vec<u8>,
+    slots: VecDeque<Slot>,
+    /// The number of the front slot; slots are counted up for as long as the session lives, and wrap.
+    front: u32,
+    /// How many slots wait.
+    waiting: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    /// The reply is not here yet; it is thrown away when it comes if the client asked for silence (CLIENT REPLY).
+    Waiting { discard: bool },
+    /// The reply stands in `held`.
+    Held { start: usize, end: usize },
+}
+
+impl Replies {
+    /// Where a command that runs now writes its reply; `wrote` must follow.
+    #[inline]
+    pub fn writer(&mut self) -> &mut Vec<u8> {
+        if self.slots.is_empty() {
+            &mut self.out
+        } else {
+            &mut self.held
+        }
+    }
+
+    /// A reply was written that began at `start` in `writer()`.
+    #[inline]
+    pub fn wrote(&mut self, start: usize) {
+        if !self.slots.is_empty() {
+            self.slots.push_back(Slot::Held { start, end: self.held.len() });
+        }
+    }
+
+    /// Appends a reply that is bytes already.
+    pub fn push(&mut self, reply: &[u8]) {
+        let start = self.writer().len();
+        self.writer().extend_from_slice(reply);
+        self.wrote(start);
+    }
+
+    /// Keeps a place for a reply that comes later, to be filled by its number.
+    #[inline]
+    pub fn reserve(&mut self, discard: bool) -> u32 {
+        let number = self.front.wrapping_add(self.slots.len() as u32);
+        self.slots.push_back(Slot::Waiting { discard });
+        self.waiting += 1;
+        number
+    }
+
+    /// The reply for a reserved place has come.
+    #[inline]
+    pub fn fill(&mut self, number: u32, reply: &[u8]) {
+        let at = number.wrapping_sub(self.front) as usize;
+        let Some(Slot::Waiting { discard }) = self.slots.get(at).copied() else {
+            debug_assert!(false, "slot {number} is not waiting");
+            return;
+        };
+        self.waiting -= 1;
+        let reply = if discard { &[] } else { reply };
+        if at == 0 {
+            self.out.extend_from_slice(reply);
+            self.slots.pop_front();
+            self.front = self.front.wrapping_add(1);
+            self.advance();
+        } else {
+            let start = self.held.len();
+            self.held.extend_from_slice(reply);
+            self.slots[at] = Slot::Held { start, end: self.held.len() };
+        }
+    }
+
+    /// Moves what is ready at the front to `out`.
+    #[inline]
+    fn advance(&mut self) {
+        while let Some(Slot::Held { start, end }) = self.slots.front().copied() {
+            self.out.extend_from_slice(&self.held[start..end]);
+            self.slots.pop_front();
+            self.front = self.front.wrapping_add(1);
+        }
+        if self.slots.is_empty() {
+            self.held.clear();
+            if self.held.capacity() > KEEP_BYTES_MAX {
+                self.held = Vec::new();
+            }
+        }
+    }
+
+    /// How many requests are under way elsewhere.
+    #[inline]
+    pub fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
+    /// Bytes that are owed and here: for the limits on a client that does not read.
+    #[inline]
+    pub fn pending_bytes(&self) -> usize {
+        self.out.len() + self.held.len()
+    }
+
+    /// Memory held, for CLIENT LIST and accounting.
+    pub fn memory_bytes(&self) -> usize {
+        self.out.capacity() + self.held.capacity() + self.slots.capacity() * std::mem::size_of::<Slot>()
+    }
+
+    /// How many replies stand behind one that is still outstanding (`oll` of CLIENT LIST).
+    pub fn queued(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Gives back the memory of a connection that has nothing under way.
+    pub fn shrink(&mut self) {
+        if self.slots.is_empty() {
+            self.held = Vec::new();
+            self.slots = VecDeque::new();
+        }
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+    }
+}
+
+/// A buffer that grew beyond this is given back once it is empty.
+const KEEP_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+
+    #[test]
+    fn replies_leave_in_the_order_of_the_requests() {
+        for seed in 0..300 {
+            let mut rng = Prng::new(seed);
+            let mut replies = Replies::default();
+            let (mut expected, mut waiting) = (Vec::new(), Vec::new());
+            for request in 0..60u32 {
+                let text = format!("{request};");
+                match rng.below(3) {
+                    0 => {
+                        replies.push(text.as_bytes());
+                        expected.extend_from_slice(text.as_bytes());
+                    }
+                    1 => {
+                        let discard = rng.below(5) == 0;
+                        waiting.push((replies.reserve(discard), text.clone()));
+                        if !discard {
+                            expected.extend_from_slice(text.as_bytes());
+                        }
+                    }
+                    _ if !waiting.is_empty() => {
+                        let (slot, text) = waiting.swap_remove(rng.below(waiting.len() as u64) as usize);
+                        replies.fill(slot, text.as_bytes());
+                    }
+                    _ => {}
+                }
+                assert_eq!(replies.waiting() as usize, waiting.len());
+                assert!(expected.starts_with(&replies.out), "seed {seed}");
+            }
+            for (slot, text) in waiting {
+                replies.fill(slot, text.as_bytes());
+            }
+            assert_eq!(replies.out, expected, "seed {seed}");
+            assert!(replies.held.is_empty() && replies.slots.is_empty());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What one client connection knows.
+
+use super::replies::Replies;
+use crate::base::ids::{ClientId, DbIndex};
+use crate::base::time::MonoUs;
+use crate::command::CommandId;
+use crate::resp::decode::Progress;
+use crate::resp::{Proto, Span};
+
+/// One client.
+#[derive(Debug)]
+pub struct Session {
+    /// CLIENT ID.
+    pub id: ClientId,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// What it may do next.
+    pub state: State,
+    /// Whether requests may take the short way: nothing about this session needs a look at each of them.
+    /// Recomputed by `refresh_lane` whenever something that it depends on changes.
+    pub fast: bool,
+    /// SELECT.
+    pub db: DbIndex,
+    /// HELLO.
+    pub proto: Proto,
+    /// Whether it may run commands.
+    pub authenticated: bool,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// MONITOR.
+    pub monitor: bool,
+    /// Bytes received and not yet run.
+    pub input: Input,
+    /// Replies owed.
+    pub replies: Replies,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO.
+    pub lib_ver: Vec<u8>,
+    /// When it connected.
+    pub connected: MonoUs,
+    /// When it last sent something.
+    pub active: MonoUs,
+    /// The last command, for CLIENT LIST.
+    pub last_command: CommandId,
+    /// Transactions and questions to other cores that it has under way.
+    pub under_way: u32,
+    /// Whether it is on its core's list of sessions with output.
+    pub dirty: bool,
+    /// Whether its requests stand in the batch that is being gathered.
+    pub in_batch: bool,
+    /// Whether the client has sent its last byte.
+    pub at_end: bool,
+    /// Whether the runtime was told not to read from it.
+    pub throttled: bool,
+    /// When its output first passed the soft limit, if it still does.
+    pub over_soft_limit_since: Option<MonoUs>,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// `127.0.0.1:50000`, or the socket's path with `:0` for a Unix socket, as CLIENT LIST shows it.
+    pub addr: String,
+    /// The same for our end.
+    pub laddr: String,
+    /// The file descriptor's number, for CLIENT LIST.
+    pub fd: i32,
+    /// Whether it came through the Unix socket.
+    pub unix: bool,
+    /// Whether it comes from this machine, for protected mode.
+    pub local: bool,
+}
+
+/// What a session does with its next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Runs it.
+    Open,
+    /// Keeps it until something else is over.
+    Waiting(Wait),
+    /// Nothing more is run; what is owed is sent, then the connection ends (QUIT, a protocol error).
+    Closing,
+    /// The connection is gone; the session stays until no reply is outstanding.
+    Closed,
+}
+
+/// What a session waits for. Requests behind it wait, too: they must not overtake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Its own outstanding replies: the next command must not start before they are in.
+    Replies,
+    /// A transaction over several shards.
+    Txn,
+    /// Answers of the other cores.
+    Cores,
+    /// CLIENT PAUSE.
+    Pause,
+    /// The client reads too slowly: its output is full.
+    Output,
+    /// Another core takes requests too slowly: its outbox is full.
+    Outbox,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The next command is not: `SKIP` was just sent.
+    SkipNext,
+    /// This command is not.
+    Skip,
+}
+
+/// Received bytes that wait: the rest of a request under way, or requests that may not run yet.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// The bytes; a request begins at their start.
+    pub bytes: Vec<u8>,
+    /// How far the first request has been decoded.
+    pub progress: Progress,
+    /// Its arguments so far.
+    pub spans: Vec<Span>,
+}
+
+impl Session {
+    /// A client that has just connected.
+    pub fn new(id: ClientId, peer: Peer, now: MonoUs) -> Self {
+        Session {
+            id,
+            peer,
+            state: State::Open,
+            fast: false,
+            db: DbIndex(0),
+            proto: Proto::Resp2,
+            authenticated: false,
+            reply_mode: ReplyMode::On,
+            no_touch: false,
+            no_evict: false,
+            monitor: false,
+            input: Input::default(),
+            replies: Replies::default(),
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            connected: now,
+            active: now,
+            last_command: CommandId::NONE,
+            under_way: 0,
+            dirty: false,
+            in_batch: false,
+            at_end: false,
+            throttled: false,
+            over_soft_limit_since: None,
+        }
+    }
+
+    /// Recomputes `fast`.
+    pub fn refresh_lane(&mut self) {
+        self.fast = self.authenticated && self.reply_mode == ReplyMode::On && !self.monitor;
+    }
+
+    /// Whether a reply to the current command is to be thrown away.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+
+    /// The command whose reply CLIENT REPLY SKIP suppressed is over.
+    pub fn end_skip(&mut self) {
+        if self.reply_mode == ReplyMode::Skip {
+            self.reply_mode = ReplyMode::On;
+            self.refresh_lane();
+        }
+    }
+
+    /// Back to how it was when it connected (RESET), but for authentication, which the caller decides.
+    pub fn reset(&mut self) {
+        self.db = DbIndex(0);
+        self.proto = Proto::Resp2;
+        self.reply_mode = ReplyMode::On;
+        self.no_touch = false;
+        self.no_evict = false;
+        self.monitor = false;
+        self.name.clear();
+        self.refresh_lane();
+    }
+}
+
+impl Input {
+    /// Whether nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
