@@ -149,7 +149,7 @@ impl<T: Ticks> Host<T> {
         loop {
             let Some(session) = self.sessions[index as usize].as_deref() else { return };
             let limits = Limits {
-                bulk_bytes_max: self.config.proto_max_bulk_len_bytes,
+                bulk_bytes_max: self.config.clients.proto_max_bulk_len_bytes,
                 authenticated: session.authenticated,
             };
             match decode(bytes, start, &mut progress, &mut self.batch.spans, limits) {
@@ -597,7 +597,7 @@ impl<T: Ticks> Host<T> {
             input.bytes.reserve(more);
         }
         input.bytes.extend_from_slice(bytes);
-        if input.bytes.len() as u64 > self.config.client_query_buffer_limit_bytes {
+        if input.bytes.len() as u64 > self.config.clients.query_buffer_limit_bytes {
             tracing::warn!(
                 "Closing client that reached max query buffer length: {}",
                 crate::session::clients::line(session, self.now.mono, &self.table)

@@ -15,12 +15,12 @@ use crate::base::stats::{CommandStats, ErrorStats};
 use crate::base::time::{Now, Ticks};
 use crate::command::ctx::CommandOptions;
 use crate::command::Table;
-use crate::config::Config;
+use crate::config::{Config, MaxmemoryPolicy};
 use crate::keyspace::{AccessPolicy, Keyspace, KeyspaceOptions, LfuOptions};
 use crate::node::latency::LatencyMonitor;
 use crate::node::slowlog::SlowLog;
 use crate::node::stats::CoreStats;
-use crate::session::admit::{Allowed, Gate};
+use crate::session::admit::Gate;
 use crate::session::session::Peer;
 use crate::session::{Session, State, Wait};
 use crate::shard::Shard;
@@ -135,7 +135,7 @@ impl<T: Ticks> Host<T> {
         for (index, _) in placement.iter().enumerate().filter(|(_, core)| **core == id) {
             local[index] = Some(shards.len() as u16);
             let keyspace = Keyspace::new(
-                config.databases as u16,
+                databases(&config),
                 hasher.clone(),
                 KeyspaceOptions { seed: rng.next_u64(), ..keyspace_options(&config, true) },
             );
@@ -158,7 +158,7 @@ impl<T: Ticks> Host<T> {
             ticks,
             now: Now::default(),
             rng,
-            gate: Gate::default(),
+            gate: Gate { out_of_memory: false, debug: config.security.enable_debug_command },
             attention: false,
             pause: None,
             monitors: 0,
@@ -205,14 +205,15 @@ impl<T: Ticks> Host<T> {
     /// Protected mode refuses it. (`maxclients` is the acceptor's to keep, which knows all cores.)
     pub fn connect(&mut self, peer: Peer) -> Result<u32, &'static str> {
         self.stats.connections_received += 1;
-        if self.config.protected_mode && self.config.requirepass.is_empty() && !peer.local {
+        if self.config.network.is_protected_mode && self.config.security.requirepass.is_empty() && !peer.local
+        {
             self.stats.rejected_connections += 1;
             return Err(PROTECTED_MODE);
         }
         let id = ClientId(self.next_client * u64::from(self.cores) + u64::from(self.id.0) + 1);
         self.next_client += 1;
         let mut session = Box::new(Session::new(id, peer, self.now.mono));
-        session.authenticated = self.config.requirepass.is_empty();
+        session.authenticated = self.config.security.requirepass.is_empty();
         session.refresh_lane();
         self.stats.connected_clients += 1;
         let index = self.free_sessions.pop().unwrap_or_else(|| {
@@ -442,17 +443,13 @@ impl<T: Ticks> Host<T> {
 
     /// Takes over what the configuration says about this core.
     pub(super) fn apply_config(&mut self) {
-        self.gate.debug = match self.config.enable_debug_command.as_str() {
-            "yes" => Allowed::Yes,
-            "local" => Allowed::Local,
-            _ => Allowed::No,
-        };
-        let slow_us = self.config.slowlog_log_slower_than_us;
+        self.gate.debug = self.config.security.enable_debug_command;
+        let slow_us = self.config.monitoring.slowlog_log_slower_than_us;
         self.slow_ticks = match u64::try_from(slow_us) {
             Err(_) => u64::MAX,
             Ok(us) => us.saturating_mul(1000).saturating_mul(1024) / self.ticks.ns_per_tick_1024().max(1),
         };
-        self.slowlog.set_len_max(self.config.slowlog_max_len as usize);
+        self.slowlog.set_len_max(self.config.monitoring.slowlog_max_len as usize);
         for shard in &mut self.shards {
             shard.options = command_options(&self.config);
             let active_expire = shard.keyspace.options().active_expire;
@@ -477,20 +474,29 @@ pub(super) fn mark_dirty(session: &mut Session, index: u32, dirty: &mut Vec<u32>
 /// The configuration's limits for commands.
 pub(super) fn command_options(config: &Config) -> CommandOptions {
     CommandOptions {
-        string_bytes_max: config.proto_max_bulk_len_bytes,
-        databases: config.databases as u16,
-        lfu: config.maxmemory_policy.ends_with("lfu"),
-        lazy_flush: config.lazyfree_lazy_user_flush,
-        lazy_del: config.lazyfree_lazy_user_del,
+        string_bytes_max: config.clients.proto_max_bulk_len_bytes,
+        databases: databases(config),
+        lfu: is_lfu(config),
+        lazy_flush: config.memory.lazyfree_lazy_user_flush,
+        lazy_del: config.memory.lazyfree_lazy_user_del,
     }
+}
+
+/// `databases`, at most what a `DbIndex` can number.
+fn databases(config: &Config) -> u16 {
+    u16::try_from(config.process.databases).unwrap_or(u16::MAX)
+}
+
+fn is_lfu(config: &Config) -> bool {
+    matches!(config.memory.maxmemory_policy, MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu)
 }
 
 fn keyspace_options(config: &Config, active_expire: bool) -> KeyspaceOptions {
     KeyspaceOptions {
-        access: if config.maxmemory_policy.ends_with("lfu") { AccessPolicy::Lfu } else { AccessPolicy::Lru },
+        access: if is_lfu(config) { AccessPolicy::Lfu } else { AccessPolicy::Lru },
         lfu: LfuOptions {
-            log_factor: config.lfu_log_factor as u32,
-            decay_time_min: config.lfu_decay_time as u32,
+            log_factor: config.memory.lfu_log_factor,
+            decay_minutes: config.memory.lfu_decay_time_minutes,
         },
         active_expire,
         seed: 0,

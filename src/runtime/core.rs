@@ -6,7 +6,6 @@
 //! core's message ends the sleep. glommio's reactor gets its turn at every tick of the timer.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use io_uring::types::Timespec;
@@ -336,9 +335,14 @@ impl Core {
         }
     }
 
+    fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
+        let id = self.id;
+        (0..self.shared.cores).map(CoreId).filter(move |&other| other != id)
+    }
+
     fn take_mail(&mut self) -> bool {
         let mut any = false;
-        for from in (0..self.shared.cores).map(CoreId).filter(|&from| from != self.id) {
+        for from in self.others() {
             while let Some(post) = self.end.pop(from) {
                 any = true;
                 match post {
@@ -352,7 +356,7 @@ impl Core {
 
     fn send_mail(&mut self) -> bool {
         let mut any = false;
-        for to in (0..self.shared.cores).map(CoreId).filter(|&to| to != self.id) {
+        for to in self.others() {
             let mut put = false;
             for at in (0..self.unplaced.len()).rev() {
                 if self.unplaced[at].0 == to {
@@ -499,7 +503,7 @@ impl Core {
     fn adopt(&mut self, fd: RawFd, listener: u32) {
         let path = self.shared.listener_paths.get(listener as usize).and_then(Option::as_deref);
         let keepalive_secs = self.host.config().network.tcp_keepalive_secs;
-        let peer = listen::prepare(fd, path.map(PathBuf::as_path), keepalive_secs);
+        let peer = listen::prepare(fd, path, keepalive_secs);
         match self.host.connect(peer) {
             Err(text) => {
                 refuse(fd, text.as_bytes());
@@ -540,7 +544,7 @@ impl Core {
     /// Tells all cores to stop.
     fn shut_down(&mut self) {
         self.end.mesh().stop();
-        for to in (0..self.shared.cores).map(CoreId).filter(|&to| to != self.id) {
+        for to in self.others() {
             self.wake(to);
         }
     }
@@ -563,8 +567,8 @@ impl Core {
         self.next_tick = MonoUs(now.0 + 1_000_000 / hz);
         if now >= self.next_usage {
             self.next_usage = MonoUs(now.0 + USAGE_PERIOD_US);
-            let (user_secs, sys_secs) = rss::cpu_secs();
-            self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), user_secs, sys_secs });
+            let (cpu_user_us, cpu_sys_us) = rss::cpu_us();
+            self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), cpu_user_us, cpu_sys_us });
         }
         self.shared.publish_memory(self.id, self.host.used_memory());
         self.host.set_total_memory(self.shared.total_memory());

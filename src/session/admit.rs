@@ -5,27 +5,16 @@ use super::session::Session;
 use crate::base::error::CommandError;
 use crate::command::spec::{Flags, Run};
 use crate::command::{CommandId, Spec, Table};
+use crate::config::ProtectedAction;
 use crate::resp::Args;
 
 /// The state of the server that guards look at; every core has its copy.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Gate {
     /// `maxmemory` is reached and nothing can be evicted.
     pub out_of_memory: bool,
     /// `enable-debug-command`.
-    pub debug: Allowed,
-}
-
-/// Who may use a protected command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Allowed {
-    /// Nobody.
-    #[default]
-    No,
-    /// Everybody.
-    Yes,
-    /// Clients of this machine.
-    Local,
+    pub debug: ProtectedAction,
 }
 
 /// The command that a request names.
@@ -68,15 +57,14 @@ fn protected(spec: &Spec, session: &Session, gate: &Gate) -> Result<(), CommandE
     if spec.name != "debug" {
         return Ok(());
     }
-    match gate.debug {
-        Allowed::Yes => Ok(()),
-        Allowed::Local if session.peer.local => Ok(()),
-        Allowed::No | Allowed::Local => Err(CommandError::new(
+    if gate.debug.allows(session.peer.local) {
+        return Ok(());
+    }
+    Err(CommandError::new(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
              from a local connection, otherwise you need to set this option in the configuration file, and then \
              restart the server.",
-        )),
-    }
+    ))
 }
 
 /// How much of an unknown command's arguments the error quotes (Redis: 128 bytes).

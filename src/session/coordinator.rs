@@ -11,9 +11,9 @@ use crate::base::ids::ShardId;
 use crate::base::key::{shard_of_key, KeyHasher};
 use crate::base::prng::Prng;
 use crate::command::ctx::CommandOptions;
-use crate::command::generic::{copy_options, CopyOptions};
+use crate::command::generic::CopyOptions;
 use crate::command::spec::{Spread, Steps};
-use crate::command::string::{lcs_reply, LcsOptions};
+use crate::command::string::lcs::{lcs_reply, LcsOptions};
 use crate::command::{Spec, Table};
 use crate::resp::{reply, Args, OwnedArgs, Proto, Reply};
 use crate::shard::locks::{Claims, Mode};
@@ -60,7 +60,10 @@ enum Merge {
     },
     /// The parts' shares of MSETNX's arguments.
     Msetnx(Vec<OwnedArgs>),
-    Lcs(LcsOptions),
+    Lcs {
+        options: LcsOptions,
+        string_bytes_max: u64,
+    },
 }
 
 /// What happens when the first step is done everywhere.
@@ -161,11 +164,11 @@ pub fn plan(
             (Merge::Rename { nx, source, target }, parts)
         }
         Spread::Steps(Steps::Copy) => {
-            let copy = copy_options(args, head.db, options.databases)?;
+            let copy = CopyOptions::parse(args, head.db, options.databases)?;
             let (source, target) = (args.at(1), args.at(2));
             let parts = vec![
                 on_key(source, Mode::Shared, internal("_export", head.db, source)),
-                on_key(target, mode, internal("exists", copy.db, target)),
+                on_key(target, mode, internal("exists", copy.target_db, target)),
             ];
             (Merge::Copy { target: OwnedArgs::collect([target]), options: copy }, parts)
         }
@@ -175,7 +178,7 @@ pub fn plan(
                 .map(|key| on_key(key, mode, internal("get", head.db, key)))
                 .into_iter()
                 .collect();
-            (Merge::Lcs(lcs), parts)
+            (Merge::Lcs { options: lcs, string_bytes_max: options.string_bytes_max }, parts)
         }
         Spread::One | Spread::Cursor => unreachable!("{} goes to one shard", spec.name),
     };
@@ -270,9 +273,9 @@ impl Plan {
                 }
             }
             Merge::Draw => draw(replies, rng, &mut reply),
-            Merge::Lcs(options) => {
+            Merge::Lcs { options, string_bytes_max } => {
                 let value = |i: usize| reply::as_bulk(&replies[i]).unwrap_or(b"");
-                if let Err(error) = lcs_reply(value(0), value(1), &options, &mut reply) {
+                if let Err(error) = lcs_reply(value(0), value(1), &options, string_bytes_max, &mut reply) {
                     reply.error(error.text());
                 }
             }
@@ -305,7 +308,7 @@ impl Plan {
                     return Decision::Answer(out);
                 };
                 let import = [&b"_import"[..], target.as_args().at(0), blob];
-                let write = (self.shards[1], write("_import", OwnedArgs::collect(import), options.db));
+                let write = (self.shards[1], write("_import", OwnedArgs::collect(import), options.target_db));
                 reply.int(1);
                 return Decision::Write(std::iter::once(write).collect(), out);
             }
