@@ -1,1 +1,3 @@
 //! Data structures that know no command: the shard's allocator and its hash table.
+
+pub mod slab;
