@@ -76,6 +76,8 @@ pub struct Slab {
     pages_used: usize,
     small_bytes: usize,
     large_bytes: usize,
+    /// What `account_elsewhere` was told.
+    elsewhere_bytes: usize,
 }
 
 /// One size of blocks.
@@ -167,6 +169,7 @@ impl Slab {
             pages_used: 0,
             small_bytes: 0,
             large_bytes: 0,
+            elsewhere_bytes: 0,
         }
     }
 
@@ -256,13 +259,23 @@ impl Slab {
         self.warm.len > pages_kept
     }
 
-    /// Bytes of all blocks in use, each rounded up to its class.
-    #[inline]
-    pub fn allocated_bytes(&self) -> usize {
-        self.small_bytes + self.large_bytes
+    /// Takes note that memory from elsewhere, which belongs to what is kept here, went from `before` to `after` bytes.
+    pub fn account_elsewhere(&mut self, before: usize, after: usize) {
+        self.elsewhere_bytes = self.elsewhere_bytes + after - before;
     }
 
-    /// Bytes held from the system: pages in use or kept at hand, and large blocks.
+    /// Bytes of all blocks in use, each rounded up to its class, and of what `account_elsewhere` was told.
+    #[inline]
+    pub fn allocated_bytes(&self) -> usize {
+        self.small_bytes + self.large_bytes + self.elsewhere_bytes
+    }
+
+    /// Whether all memory that is held goes with the slab: there are no large blocks.
+    pub fn ends_with_its_pages(&self) -> bool {
+        self.large_bytes == 0
+    }
+
+    /// Bytes held from the system: pages in use or kept at hand, large blocks, and memory from elsewhere.
     pub fn resident_bytes(&self) -> usize {
         (self.pages_used + self.warm.len) * PAGE_BYTES
             + self.chunks.len() * CHUNK_HEADER_BYTES
