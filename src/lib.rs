@@ -12,6 +12,8 @@ pub mod resp;
 
 pub mod ds;
 
+pub mod config;
+
 pub mod keyspace;
 
 pub mod command;
