@@ -58,6 +58,22 @@ texts! {
     OUT_OF_RANGE = "ERR value is out of range";
     /// INCR and its kin would pass the 64-bit range.
     OVERFLOW = "ERR increment or decrement would overflow";
+    /// DECRBY of the one number that cannot be negated.
+    DECREMENT_OVERFLOW = "ERR decrement would overflow";
+    /// INCRBYFLOAT would leave the numbers.
+    NOT_FINITE = "ERR increment would produce NaN or Infinity";
+    /// SETRANGE before the beginning.
+    OFFSET_RANGE = "ERR offset is out of range";
+    /// LCS asked for a bare length and for indexes, which include it.
+    LCS_LEN_AND_IDX = "ERR If you want both the length and indexes, please just use IDX.";
+    /// LCS of strings whose table cannot even be sized.
+    LCS_STRING_TOO_LONG = "ERR String too long for LCS";
+    /// LCS would compute with more memory than a string may have.
+    LCS_TABLE_TOO_LARGE = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+    /// LCS did not get the memory it computes with.
+    LCS_NO_MEMORY = "ERR Insufficient memory, failed allocating transient memory for LCS";
+    /// An entry that was not exported by this server.
+    BAD_ENTRY = "ERR Bad data format";
     /// The key must exist for this command.
     NO_SUCH_KEY = "ERR no such key";
     /// A string would pass `proto-max-bulk-len`.

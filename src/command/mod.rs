@@ -6,7 +6,11 @@
 
 pub mod connection;
 pub mod ctx;
+pub mod debug;
 pub mod generic;
+#[cfg(test)]
+pub(crate) mod harness;
+pub mod internal;
 pub mod server;
 pub mod spec;
 pub mod string;

@@ -4,7 +4,7 @@
 //! one multiplication and usually one comparison, since this happens for every request.
 
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, generic, server, string};
+use super::{connection, debug, generic, internal, server, string};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +48,9 @@ impl Table {
         let mut names: Vec<(String, CommandId)> = Vec::new();
         for spec in families() {
             let id = table.add(spec);
-            names.push((spec.name.to_owned(), id));
+            if !spec.flags.has(Flags::INTERNAL) {
+                names.push((spec.name.to_owned(), id));
+            }
             let from = table.specs.len() as u16;
             for sub in spec.subcommands {
                 table.add(sub);
@@ -89,7 +91,7 @@ impl Table {
         id
     }
 
-    /// The command of this name, in either case; not its subcommand.
+    /// The command of this name, in either case; not its subcommand, and none that is internal.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<CommandId> {
         if name.len() > NAME_BYTES_MAX {
@@ -111,6 +113,11 @@ impl Table {
             let full = self.specs[id.index()].name;
             full.split_once('|').is_some_and(|(_, sub)| sub.as_bytes().eq_ignore_ascii_case(name))
         })
+    }
+
+    /// The internal command of this name, which `find` does not find. Slow: for once at start.
+    pub fn internal(&self, name: &str) -> Option<CommandId> {
+        self.iter().find(|(_, spec)| spec.name == name && spec.flags.has(Flags::INTERNAL)).map(|(id, _)| id)
     }
 
     /// The row of a command.
@@ -170,7 +177,13 @@ fn is_short(spec: &Spec) -> bool {
 
 /// The rows of all families, in the order that COMMAND lists them.
 fn families() -> impl Iterator<Item = &'static Spec> {
-    string::SPECS.iter().chain(generic::SPECS).chain(connection::SPECS).chain(server::SPECS)
+    string::SPECS
+        .iter()
+        .chain(generic::SPECS)
+        .chain(connection::SPECS)
+        .chain(server::SPECS)
+        .chain(internal::SPECS)
+        .chain(debug::SPECS)
 }
 
 /// Where to begin to look for a name: its length and its first and last eight bytes, all in lower case.
@@ -200,7 +213,12 @@ mod tests {
         let table = Table::new(&[]).unwrap();
         for (id, spec) in table.iter() {
             match spec.name.split_once('|') {
+                None if spec.flags.has(Flags::INTERNAL) => {
+                    assert_eq!(table.find(spec.name.as_bytes()), None);
+                    assert_eq!(table.internal(spec.name), Some(id));
+                }
                 None => {
+                    assert_eq!(table.internal(spec.name), None);
                     assert_eq!(table.find(spec.name.as_bytes()), Some(id));
                     assert_eq!(table.find(spec.name.to_uppercase().as_bytes()), Some(id));
                 }

@@ -1,0 +1,191 @@
+//! Commands that shards send one another: no client can name them.
+//!
+//! With `_export` and `_import` the coordinator moves an entry from shard to shard, for RENAME, COPY and MOVE over
+//! several shards.
+
+use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread};
+use super::Ctx;
+use crate::base::error::CommandError;
+use crate::base::time::UnixMs;
+use crate::keyspace::{EntryView, NewValue, SetExpire};
+use crate::resp::Args;
+
+/// The rows of this family.
+pub static SPECS: &[Spec] = &[
+    Spec::new(
+        "_export",
+        2,
+        Run::Shard(export, Spread::One),
+        doc("Replies with an entry in the form that _import reads, or null.", "key"),
+    )
+    .flags(Flags::READONLY.with(Flags::INTERNAL))
+    .keys(&[KeySpec::one(1, &["RO", "access"])]),
+    Spec::new(
+        "_import",
+        3,
+        Run::Shard(import, Spread::One),
+        doc(
+            "Sets a key to an entry that _export replied with, its expiry and last use included.",
+            "key entry",
+        ),
+    )
+    .flags(Flags::WRITE.with(Flags::INTERNAL))
+    .keys(&[KeySpec::one(1, &["OW", "update"])]),
+];
+
+const fn doc(summary: &'static str, syntax: &'static str) -> Doc {
+    Doc {
+        summary,
+        since: "7.2.0",
+        group: Group::Generic,
+        complexity: "O(N) where N is the entry's size",
+        syntax,
+    }
+}
+
+fn export(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
+    match ctx.keyspace.peek(ctx.db, key, now) {
+        Some(entry) => ctx.reply.bulk(&Exported::of(&entry).to_bytes()),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+fn import(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    let exported = Exported::parse(args.at(2)).ok_or(CommandError::BAD_ENTRY)?;
+    let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
+    let mut slot = ctx.keyspace.find(ctx.db, key, now);
+    slot.set(exported.value, exported.expire_at.map_or(SetExpire::Clear, SetExpire::At));
+    slot.set_access(exported.access);
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// An entry on its way. As bytes: one that tells the value's form and whether there is an expiry, then, all little
+/// endian, four of the access field, eight of the expiry (zero without one), and the value: eight of an integer or
+/// as many as a string has. The form lives no longer than the process, so it has no version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exported<'a> {
+    value: NewValue<'a>,
+    expire_at: Option<UnixMs>,
+    access: u32,
+}
+
+/// The bits of the first byte that tell the form of the value.
+const FORM_MASK: u8 = 0x0F;
+const FORM_INT: u8 = 0;
+const FORM_RAW: u8 = 1;
+const FORM_BUFFER: u8 = 2;
+/// The bit of the first byte that tells that the key expires.
+const EXPIRES: u8 = 0x80;
+
+impl<'a> Exported<'a> {
+    fn of(entry: &EntryView<'a>) -> Exported<'a> {
+        Exported { value: entry.to_new_value(), expire_at: entry.expire_at, access: entry.access }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let integer;
+        let (form, value) = match self.value {
+            NewValue::Int(number) => {
+                integer = number.to_le_bytes();
+                (FORM_INT, &integer[..])
+            }
+            NewValue::Raw(bytes) | NewValue::Bytes(bytes) => (FORM_RAW, bytes),
+            NewValue::Buffer(bytes) => (FORM_BUFFER, bytes),
+        };
+        let expires = if self.expire_at.is_some() { EXPIRES } else { 0 };
+        let mut out = Vec::with_capacity(13 + value.len());
+        out.push(form | expires);
+        out.extend_from_slice(&self.access.to_le_bytes());
+        out.extend_from_slice(&self.expire_at.unwrap_or_default().0.to_le_bytes());
+        out.extend_from_slice(value);
+        out
+    }
+
+    fn parse(bytes: &'a [u8]) -> Option<Exported<'a>> {
+        let (&head, rest) = bytes.split_first()?;
+        let (access, rest) = rest.split_first_chunk()?;
+        let (expire_at, value) = rest.split_first_chunk()?;
+        let value = match head & FORM_MASK {
+            FORM_INT => NewValue::Int(i64::from_le_bytes(value.try_into().ok()?)),
+            FORM_RAW => NewValue::Raw(value),
+            FORM_BUFFER => NewValue::Buffer(value),
+            _ => return None,
+        };
+        let expire_at = (head & EXPIRES != 0).then_some(UnixMs(i64::from_le_bytes(*expire_at)));
+        Some(Exported { value, expire_at, access: u32::from_le_bytes(*access) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::harness::Harness;
+    use crate::keyspace::Encoding;
+    use crate::resp::reply::as_bulk;
+
+    #[test]
+    fn entries_move_whole() {
+        let long = "x".repeat(100);
+        for (setup, encoding) in [
+            ("SET k 12".to_owned(), Encoding::Int),
+            ("SET k -9223372036854775808 EX 900".to_owned(), Encoding::Int),
+            ("SET k word PX 700000".to_owned(), Encoding::Embstr),
+            (format!("SET k {long}"), Encoding::Raw),
+            ("INCRBYFLOAT k 5".to_owned(), Encoding::Embstr),
+            ("SETRANGE k 1 b".to_owned(), Encoding::Raw),
+        ] {
+            let mut from = Harness::new();
+            from.run(&setup);
+            from.now_ms += 5;
+            let reply = from.run_args(&[&b"_export"[..], b"k"]);
+            let mut to = Harness::new();
+            to.now_ms = from.now_ms + 60_000;
+            to.run("SET other previous EX 100");
+            assert_eq!(to.run_args(&[&b"_import"[..], b"other", as_bulk(&reply).unwrap()]), b"+OK\r\n");
+            assert_eq!(entry(&mut to, b"other"), entry(&mut from, b"k"), "{setup}");
+            assert_eq!(entry(&mut to, b"other").3, encoding, "{setup}");
+        }
+    }
+
+    fn entry(shard: &mut Harness, name: &[u8]) -> (Vec<u8>, Option<UnixMs>, u32, Encoding) {
+        let key = shard.keyspace.hasher().key(name);
+        let entry = shard.keyspace.peek(shard.db, key, UnixMs(shard.now_ms)).unwrap();
+        let mut text = crate::keyspace::IntText::new();
+        (entry.value.bytes(&mut text).to_vec(), entry.expire_at, entry.access, entry.encoding)
+    }
+
+    #[test]
+    fn there_is_nothing_to_export_of_a_missing_key() {
+        let mut shard = Harness::new();
+        assert_eq!(shard.run("_export k"), "$-1\r\n");
+        shard.run("SET k v PX 1");
+        shard.now_ms += 1;
+        assert_eq!(shard.run("_export k"), "$-1\r\n");
+        assert_eq!(shard.keyspace.stats().misses, 0);
+    }
+
+    #[test]
+    fn damaged_entries_are_refused() {
+        let mut shard = Harness::new();
+        let whole = Exported { value: NewValue::Int(5), expire_at: Some(UnixMs(1)), access: 3 }.to_bytes();
+        assert_eq!(Exported::parse(&whole).map(|entry| entry.value), Some(NewValue::Int(5)));
+        for cut in 0..whole.len() {
+            assert_eq!(Exported::parse(&whole[..cut]), None, "{cut}");
+        }
+        let mut unknown = whole;
+        unknown[0] = FORM_MASK;
+        let reply = shard.run_args(&[&b"_import"[..], b"k", &unknown]);
+        assert_eq!(reply, b"-ERR Bad data format\r\n");
+    }
+
+    #[test]
+    fn every_value_has_a_form() {
+        for value in [NewValue::Int(-1), NewValue::Raw(b""), NewValue::Raw(b"12"), NewValue::Buffer(b"ab")] {
+            let exported = Exported { value, expire_at: None, access: 0xFF_FFFF };
+            assert_eq!(Exported::parse(&exported.to_bytes()), Some(exported));
+        }
+    }
+}
