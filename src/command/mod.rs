@@ -7,6 +7,8 @@
 pub mod connection;
 pub mod ctx;
 pub mod debug;
+#[cfg(test)]
+mod differential;
 pub mod generic;
 #[cfg(test)]
 pub(crate) mod harness;

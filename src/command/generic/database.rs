@@ -56,11 +56,9 @@ impl Flush {
 }
 
 pub(super) fn swapdb(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    const FIRST: CommandError = CommandError::new("ERR invalid first DB index");
-    const SECOND: CommandError = CommandError::new("ERR invalid second DB index");
     let number = |at| parse_i64(args.at(at)).and_then(|number| i32::try_from(number).ok());
-    let first = number(1).ok_or(FIRST)?;
-    let second = number(2).ok_or(SECOND)?;
+    let first = number(1).ok_or(CommandError::DB_FIRST)?;
+    let second = number(2).ok_or(CommandError::DB_SECOND)?;
     let index = |number: i32| match u16::try_from(number) {
         Ok(index) if index < ctx.keyspace.databases() => Ok(DbIndex(index)),
         _ => Err(CommandError::DB_RANGE),

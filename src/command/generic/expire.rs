@@ -74,11 +74,6 @@ struct Condition {
 }
 
 impl Condition {
-    const NX_ALONE: CommandError =
-        CommandError::new("ERR NX and XX, GT or LT options at the same time are not compatible");
-    const GT_OR_LT: CommandError =
-        CommandError::new("ERR GT and LT options at the same time are not compatible");
-
     fn parse<'a>(options: impl Iterator<Item = &'a [u8]>) -> Result<Condition, CommandError> {
         let mut condition = Condition::default();
         for option in options {
@@ -87,15 +82,15 @@ impl Condition {
                 b"xx" => condition.xx = true,
                 b"gt" => condition.gt = true,
                 b"lt" => condition.lt = true,
-                _ => return Err(unsupported(option)),
+                _ => return Err(CommandError::unsupported_option(option)),
             }
         }
         let Condition { nx, xx, gt, lt } = condition;
         if nx && (xx || gt || lt) {
-            return Err(Self::NX_ALONE);
+            return Err(CommandError::EXPIRE_NX_ALONE);
         }
         if gt && lt {
-            return Err(Self::GT_OR_LT);
+            return Err(CommandError::EXPIRE_GT_LT);
         }
         Ok(condition)
     }
@@ -106,12 +101,6 @@ impl Condition {
             None => !self.xx && !self.gt,
         }
     }
-}
-
-fn unsupported(option: &[u8]) -> CommandError {
-    // Redis takes the option for a C string here.
-    let text = option.split(|&byte| byte == 0).next().unwrap_or_default();
-    CommandError::with(format!("ERR Unsupported option {}", String::from_utf8_lossy(text)))
 }
 
 fn set(

@@ -5,6 +5,8 @@
 //! with here; each row says how the shards' replies become the client's.
 
 mod database;
+#[cfg(test)]
+mod differential;
 mod expire;
 mod keys;
 mod object;
@@ -374,3 +376,68 @@ const fn object_row(
 
 /// The subcommand's name stands before the key.
 const OBJECT_KEYS: &[KeySpec] = &[KeySpec::one(2, &["RO"])];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, arity, flags, categories that do not follow from the flags, then of each group of keys `first:last:step`
+    /// and its flags: what COMMAND INFO of redis-server 7.0.15 answers.
+    const REDIS: &str = "\
+        copy -3 write,denyoom keyspace 1:0:1=RO,access 2:0:1=OW,update
+        del -2 write keyspace 1:-1:1=RM,delete
+        exists -2 readonly,fast keyspace 1:-1:1=RO
+        expire -3 write,fast keyspace 1:0:1=RW,update
+        pexpire -3 write,fast keyspace 1:0:1=RW,update
+        expireat -3 write,fast keyspace 1:0:1=RW,update
+        pexpireat -3 write,fast keyspace 1:0:1=RW,update
+        expiretime 2 readonly,fast keyspace 1:0:1=RO,access
+        pexpiretime 2 readonly,fast keyspace 1:0:1=RO,access
+        keys 2 readonly keyspace,dangerous
+        move 3 write,fast keyspace 1:0:1=RW,access,update
+        object -2 - -
+        persist 2 write,fast keyspace 1:0:1=RW,update
+        randomkey 1 readonly keyspace
+        rename 3 write keyspace 1:0:1=RW,access,delete 2:0:1=OW,update
+        renamenx 3 write,fast keyspace 1:0:1=RW,access,delete 2:0:1=OW,insert
+        scan -2 readonly keyspace
+        touch -2 readonly,fast keyspace 1:-1:1=RO
+        ttl 2 readonly,fast keyspace 1:0:1=RO,access
+        pttl 2 readonly,fast keyspace 1:0:1=RO,access
+        type 2 readonly,fast keyspace 1:0:1=RO
+        unlink -2 write,fast keyspace 1:-1:1=RM,delete
+        dbsize 1 readonly,fast keyspace
+        flushdb -1 write keyspace,dangerous
+        flushall -1 write keyspace,dangerous
+        swapdb 3 write,fast keyspace,dangerous
+        object|encoding 3 readonly keyspace 2:0:1=RO
+        object|freq 3 readonly keyspace 2:0:1=RO
+        object|help 2 loading,stale keyspace
+        object|idletime 3 readonly keyspace 2:0:1=RO
+        object|refcount 3 readonly keyspace 2:0:1=RO
+    ";
+
+    #[test]
+    fn the_rows_are_those_of_redis() {
+        let rows: Vec<String> = SPECS.iter().chain(OBJECT_SPECS).map(shown).collect();
+        let redis: Vec<&str> = REDIS.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(rows, redis);
+    }
+
+    fn shown(spec: &Spec) -> String {
+        let categories = [(Categories::KEYSPACE, "keyspace"), (Categories::DANGEROUS, "dangerous")];
+        let categories = categories.into_iter().filter(|&(category, _)| spec.categories.has(category));
+        let listed =
+            |names: Vec<&'static str>| if names.is_empty() { "-".to_owned() } else { names.join(",") };
+        let mut words = vec![
+            spec.name.to_owned(),
+            spec.arity.to_string(),
+            listed(spec.flags.names().collect()),
+            listed(categories.map(|(_, name)| name).collect()),
+        ];
+        for KeySpec { first, last, step, flags } in spec.keys {
+            words.push(format!("{first}:{last}:{step}={}", flags.join(",")));
+        }
+        words.join(" ")
+    }
+}

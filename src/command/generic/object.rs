@@ -5,15 +5,6 @@ use crate::command::Ctx;
 use crate::keyspace::{access, EntryView, ValueRef};
 use crate::resp::Args;
 
-const LFU_SELECTED: CommandError = CommandError::new(
-    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
-     policies at runtime LRU and LFU data will take some time to adjust.",
-);
-const LFU_NOT_SELECTED: CommandError = CommandError::new(
-    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
-     between policies at runtime LRU and LFU data will take some time to adjust.",
-);
-
 /// The integers that Redis shares among all keys that hold them (`OBJ_SHARED_INTEGERS`), and the reference count that
 /// it reports of those.
 const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
@@ -33,7 +24,7 @@ pub(super) fn freq(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandE
         return Ok(());
     };
     if !ctx.options.lfu {
-        return Err(LFU_NOT_SELECTED);
+        return Err(CommandError::LFU_NOT_SELECTED);
     }
     let frequency = access::lfu_frequency(field, ctx.now_ms(), ctx.keyspace.options().lfu);
     ctx.reply.int(i64::from(frequency));
@@ -46,7 +37,7 @@ pub(super) fn idletime(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
         return Ok(());
     };
     if ctx.options.lfu {
-        return Err(LFU_SELECTED);
+        return Err(CommandError::LFU_SELECTED);
     }
     let idle_seconds = access::lru_idle_ms(field, ctx.now_ms()) / 1000;
     ctx.reply.int(idle_seconds as i64);

@@ -19,8 +19,6 @@ const LOCAL_MASK: u64 = (1 << LOCAL_BITS) - 1;
 /// What SCAN looks at in a call without COUNT.
 const COUNT_DEFAULT: usize = 10;
 
-const INVALID_CURSOR: CommandError = CommandError::new("ERR invalid cursor");
-
 /// The shard that a SCAN cursor stands on; `None` if the text is no cursor or names a shard that does not exist. Any
 /// shard will do then: it refuses the one, and answers the other with an empty page at the end of the walk.
 pub fn cursor_shard(cursor: &[u8], shards: u16) -> Option<ShardId> {
@@ -61,7 +59,7 @@ pub(super) fn randomkey(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), Co
 }
 
 pub(super) fn scan(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    let cursor = parse_cursor(args.at(1)).ok_or(INVALID_CURSOR)?;
+    let cursor = parse_cursor(args.at(1)).ok_or(CommandError::INVALID_CURSOR)?;
     let options = ScanOptions::parse(args)?;
     let (db, now, shard) = (ctx.db, ctx.now_ms(), u64::from(ctx.shard.0));
 

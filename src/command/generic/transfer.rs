@@ -7,9 +7,6 @@ use crate::command::Ctx;
 use crate::keyspace::{access, CopyOutcome};
 use crate::resp::Args;
 
-/// MOVE, COPY: source and destination are one.
-const SAME_OBJECT: CommandError = CommandError::new("ERR source and destination objects are the same");
-
 pub(super) fn copy(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let (now, source_db) = (ctx.now_ms(), ctx.db);
     let (mut target_db, mut replace) = (source_db, false);
@@ -26,7 +23,7 @@ pub(super) fn copy(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandE
         at += 1;
     }
     if source_db == target_db && args.at(1) == args.at(2) {
-        return Err(SAME_OBJECT);
+        return Err(CommandError::SAME_OBJECT);
     }
 
     let source = ctx.first_key(args.at(1));
@@ -78,7 +75,7 @@ pub(super) fn move_key(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
     let (source_db, now) = (ctx.db, ctx.now_ms());
     let target_db = database(args.at(2), ctx.keyspace.databases())?;
     if source_db == target_db {
-        return Err(SAME_OBJECT);
+        return Err(CommandError::SAME_OBJECT);
     }
     let key = ctx.first_key(args.at(1));
     let moved =
@@ -92,10 +89,8 @@ pub(super) fn move_key(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
 
 /// The database that `text` names; Redis has three different ways to say that there is none.
 fn database(text: &[u8], databases: u16) -> Result<DbIndex, CommandError> {
-    const NO_INT: CommandError =
-        CommandError::new("ERR value is out of range, value must between -2147483648 and 2147483647");
     let number = parse_i64(text).ok_or(CommandError::NOT_INTEGER)?;
-    let number = i32::try_from(number).map_err(|_| NO_INT)?;
+    let number = i32::try_from(number).map_err(|_| CommandError::INT32_RANGE)?;
     match u16::try_from(number) {
         Ok(index) if index < databases => Ok(DbIndex(index)),
         _ => Err(CommandError::DB_RANGE),
