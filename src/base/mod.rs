@@ -7,6 +7,8 @@ pub mod glob;
 pub mod ids;
 pub mod key;
 pub mod longdouble;
+pub mod latency;
 pub mod num;
 pub mod prng;
+pub mod stats;
 pub mod time;

@@ -115,11 +115,6 @@ impl Table {
         })
     }
 
-    /// The internal command of this name, which `find` does not find. Slow: for once at start.
-    pub fn internal(&self, name: &str) -> Option<CommandId> {
-        self.iter().find(|(_, spec)| spec.name == name && spec.flags.has(Flags::INTERNAL)).map(|(id, _)| id)
-    }
-
     /// The row of a command.
     #[inline]
     pub fn spec(&self, id: CommandId) -> &'static Spec {
@@ -215,7 +210,7 @@ mod tests {
             match spec.name.split_once('|') {
                 None if spec.flags.has(Flags::INTERNAL) => {
                     assert_eq!(table.find(spec.name.as_bytes()), None);
-                    assert_eq!(table.internal(spec.name), Some(id));
+                    assert_eq!(table.internal(spec.name), id);
                 }
                 None => {
                     assert_eq!(table.internal(spec.name), None);

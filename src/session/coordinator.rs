@@ -13,7 +13,7 @@ use crate::base::prng::Prng;
 use crate::command::ctx::CommandOptions;
 use crate::command::generic::{copy_options, CopyOptions};
 use crate::command::spec::{Spread, Steps};
-use crate::command::string::{lcs_reply, LcsOptions};
+use crate::command::string::lcs::{lcs_reply, LcsOptions};
 use crate::command::{Spec, Table};
 use crate::resp::{reply, Args, OwnedArgs, Proto, Reply};
 use crate::shard::locks::{Claims, Mode};

@@ -17,6 +17,7 @@ use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Sp
 
 pub(in crate::command) use object::refcount_of;
 pub use scan::cursor_shard;
+pub use transfer::{copy_options, CopyOptions};
 
 /// The rows of this family.
 pub static SPECS: &[Spec] = &[
