@@ -35,7 +35,7 @@ pub fn copy_options(args: Args<'_>, db: DbIndex, databases: u16) -> Result<CopyO
         at += 1;
     }
     if db == options.db && args.at(1) == args.at(2) {
-        return Err(SAME_OBJECT);
+        return Err(CommandError::SAME_OBJECT);
     }
     Ok(options)
 }
