@@ -107,7 +107,7 @@ impl LongDouble {
         let mut text = if exponent >= 0 {
             let mut integer = Natural::from(mantissa);
             integer.shift_left(exponent.unsigned_abs());
-            integer.to_decimal()
+            integer.into_decimal()
         } else {
             // Below 2^64, so 128 bits hold it with all its digits.
             let scaled =
@@ -400,7 +400,7 @@ impl Natural {
         remainder as u64
     }
 
-    fn to_decimal(mut self) -> String {
+    fn into_decimal(mut self) -> String {
         const DIGITS: usize = 19;
         let mut chunks = Vec::new();
         while !self.limbs.is_empty() {

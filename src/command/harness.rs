@@ -100,7 +100,7 @@ impl Harness {
     }
 
     fn find(&self, name: &[u8], subcommand: Option<&[u8]>) -> &'static Spec {
-        let internal = || self.table.internal(std::str::from_utf8(name).ok()?);
+        let internal = || Some(self.table.internal(std::str::from_utf8(name).ok()?));
         let id: CommandId = self.table.find(name).or_else(internal).unwrap_or_else(|| {
             panic!("no command {:?}", String::from_utf8_lossy(name));
         });

@@ -6,6 +6,9 @@
 
 pub mod connection;
 pub mod ctx;
+pub mod debug;
+#[cfg(test)]
+mod differential;
 pub mod docs;
 pub mod generic;
 #[cfg(test)]

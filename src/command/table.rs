@@ -4,7 +4,7 @@
 //! one multiplication and usually one comparison, since this happens for every request.
 
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, generic, internal, server, string};
+use super::{connection, debug, generic, internal, server, string};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,11 +115,6 @@ impl Table {
         })
     }
 
-    /// The internal command of this name, which `find` does not find. Slow: for once at start.
-    pub fn internal(&self, name: &str) -> Option<CommandId> {
-        self.iter().find(|(_, spec)| spec.name == name && spec.flags.has(Flags::INTERNAL)).map(|(id, _)| id)
-    }
-
     /// The row of a command.
     #[inline]
     pub fn spec(&self, id: CommandId) -> &'static Spec {
@@ -183,6 +178,7 @@ fn families() -> impl Iterator<Item = &'static Spec> {
         .chain(connection::SPECS)
         .chain(server::SPECS)
         .chain(internal::SPECS)
+        .chain(debug::SPECS)
 }
 
 /// Where to begin to look for a name: its length and its first and last eight bytes, all in lower case.
@@ -214,10 +210,9 @@ mod tests {
             match spec.name.split_once('|') {
                 None if spec.flags.has(Flags::INTERNAL) => {
                     assert_eq!(table.find(spec.name.as_bytes()), None);
-                    assert_eq!(table.internal(spec.name), Some(id));
+                    assert_eq!(table.internal(spec.name), id);
                 }
                 None => {
-                    assert_eq!(table.internal(spec.name), None);
                     assert_eq!(table.find(spec.name.as_bytes()), Some(id));
                     assert_eq!(table.find(spec.name.to_uppercase().as_bytes()), Some(id));
                 }

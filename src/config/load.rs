@@ -167,7 +167,10 @@ impl Loader<'_> {
         match (directive.to_ascii_lowercase().as_slice(), arguments) {
             (b"include", [path]) => self.include(path, depth)?,
             (b"rename-command", [from, to]) => self.rename(from, to)?,
-            (b"user", [_, ..]) => self.config.users.push(texts(arguments)),
+            (b"user", [_, ..]) => {
+                self.warn(directive, "there are no ACL users yet, only requirepass");
+                self.config.users.push(texts(arguments));
+            }
             (b"loadmodule", [_, ..]) => {
                 self.warn(directive, "there are no modules");
                 self.config.modules.push(texts(arguments));
@@ -347,7 +350,7 @@ pub(super) mod tests {
         }
 
         fn list(&self, folder: &[u8]) -> Vec<Vec<u8>> {
-            let folder = format!("{}/", std::str::from_utf8(folder).unwrap());
+            let folder = format!("{}/", std::str::from_utf8(folder).unwrap().trim_end_matches('/'));
             let paths = self.0.keys().map(|path| {
                 if path.starts_with('/') || path.starts_with("./") {
                     path.to_string()

@@ -5,12 +5,12 @@
 //! blank lines shrink to one. Ours are two refinements: a line that already says what it should stays as it is, and a
 //! comment after the arguments stays with its line.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::{
     line::{quoted_if_needed, Line},
     params::{self, rows},
-    value::Written,
+    value::{Arguments, Written},
     Config, Text,
 };
 
@@ -25,9 +25,18 @@ impl Config {
         let defaults = Config::default();
         let mut file = File::parse(old);
         for row in rows() {
-            file.replace(row.name, (row.lines)(self, &defaults));
+            let says = |old: &Arguments| {
+                let mut alone = Config::default();
+                let is_read = row.read(&mut alone, old, true).is_ok();
+                if is_read {
+                    (row.lines)(&alone, &defaults)
+                } else {
+                    Vec::new()
+                }
+            };
+            file.replace(row.name, (row.lines)(self, &defaults), row.is_same_line, says);
         }
-        file.replace("user", self.user_lines());
+        file.replace("user", self.user_lines(), |old, new| old.first() == new.first(), |_| Vec::new());
         file.into_text()
     }
 
@@ -44,12 +53,15 @@ impl Config {
     }
 }
 
+/// Whether new arguments may take the place of old ones.
+type SameLine = fn(&Arguments, &Arguments) -> bool;
+
 /// The file in the making.
 #[derive(Default)]
 struct File {
     lines: Vec<Vec<u8>>,
     /// Which lines each directive has, by its own name.
-    places: BTreeMap<&'static str, VecDeque<usize>>,
+    places: BTreeMap<&'static str, Vec<usize>>,
     has_signature: bool,
 }
 
@@ -78,17 +90,33 @@ impl File {
                 return is_kept || directive.contains(&b'.');
             }
         };
-        self.places.entry(name).or_default().push_back(self.lines.len());
+        self.places.entry(name).or_default().push(self.lines.len());
         true
     }
 
-    /// Puts the lines of one directive in the places of its old ones.
-    fn replace(&mut self, name: &'static str, lines: Vec<Written>) {
+    /// Puts the lines of one directive in the places of its old ones. `says` tells what Redis would write for an old
+    /// line's arguments, so that a line which says what it should in its own way (`1024mb` for `1gb`) is left alone.
+    fn replace(
+        &mut self,
+        name: &'static str,
+        lines: Vec<Written>,
+        is_same_line: SameLine,
+        says: impl Fn(&Arguments) -> Vec<Written>,
+    ) {
         let mut places = self.places.remove(name).unwrap_or_default();
         for written in lines {
             let line = [name.as_bytes(), b" ", &written.arguments].concat();
-            match places.pop_front() {
-                Some(place) => self.lines[place] = renewed(&self.lines[place], line),
+            let new = arguments(&line);
+            match places.iter().position(|&place| is_same_line(&arguments(&self.lines[place]), &new)) {
+                Some(index) => {
+                    let place = places.remove(index);
+                    let old = arguments(&self.lines[place]);
+                    let is_said = old.len() == new.len()
+                        && says(&old).iter().any(|said| said.arguments == written.arguments);
+                    if !is_said && old != new {
+                        self.lines[place] = renewed(&self.lines[place], line);
+                    }
+                }
                 None if written.is_needed => self.append(line),
                 None => {}
             }
@@ -119,19 +147,13 @@ impl File {
     }
 }
 
-/// The line `new` in the place of `old`, whose spacing stays if both say the same, and whose comment stays in any case.
+fn arguments(line: &[u8]) -> Vec<Vec<u8>> {
+    Line::parse(line).map_or(Vec::new(), |line| line.words.into_iter().skip(1).collect())
+}
+
+/// The line `new` in the place of `old`, whose comment stays.
 fn renewed(old: &[u8], new: Vec<u8>) -> Vec<u8> {
-    let (Ok(old_line), Ok(new_line)) = (Line::parse(old), Line::parse(&new)) else { return new };
-    let says_the_same = match (&old_line.words[..], &new_line.words[..]) {
-        ([old_name, old_rest @ ..], [new_name, new_rest @ ..]) => {
-            old_name.eq_ignore_ascii_case(new_name) && old_rest == new_rest
-        }
-        _ => false,
-    };
-    if says_the_same {
-        return old.to_vec();
-    }
-    let Some(comment) = old_line.comment else { return new };
+    let Ok(Line { comment: Some(comment), .. }) = Line::parse(old) else { return new };
     let end_of_words = old[..comment].trim_ascii_end().len();
     [&new[..], &old[end_of_words..]].concat()
 }
@@ -166,14 +188,14 @@ mod tests {
 
     #[test]
     fn changed_values_are_replaced_where_they_stand() {
-        let old = "# Limits\nMAXMEMORY   1gb   # for now\n\n\n\nport 1\nport 2 # twice\ntimeout 5\n";
+        let old = "# Limits\nMAXMEMORY   1gb   # for now\n\n\n\nport 1\nport 2 # twice\nlua-time-limit 5\nTimeout  5\nhll-sparse-max-bytes 3072\n";
         let mut config = load(old);
         config.memory.maxmemory_bytes = 3 << 20;
-        config.network.timeout_secs = 0;
+        config.process.busy_reply_threshold_ms = 6;
         assert_eq!(
             rewritten(&config, old),
             format!(
-                "# Limits\nmaxmemory 3mb   # for now\n\nport 2\n\ntimeout 0\n\n# Generated by CONFIG REWRITE\n{ALWAYS}"
+                "# Limits\nmaxmemory 3mb   # for now\n\nport 2\n\nbusy-reply-threshold 6\nTimeout  5\nhll-sparse-max-bytes 3072\n\n# Generated by CONFIG REWRITE\n{ALWAYS}"
             )
         );
     }
@@ -187,7 +209,7 @@ mod tests {
         config.process.hz = 50;
         let text = rewritten(&config, old);
         assert!(
-            text.starts_with("\nreplicaof 1.2.3.4 5\nsave 1 1\n\n# Generated by CONFIG REWRITE\nhz 50\n"),
+            text.starts_with("\nslaveof 1.2.3.4 5\nsave 1 1\n\n# Generated by CONFIG REWRITE\nhz 50\n"),
             "{text}"
         );
         // A second time the signature is there, and what it heads is found.
@@ -266,7 +288,7 @@ mod tests {
         fn what_is_rewritten_loads_as_it_was(
             before in proptest::collection::vec(setting(), 0..8),
             after in proptest::collection::vec(setting(), 0..8),
-            noise in proptest::collection::vec("(# note|   |\t#x \"y|port 1 # c|save 7 7|slaveof a 1|user u on #f00 # c)", 0..6),
+            noise in proptest::collection::vec("(# note|maxmemory 1024mb|client-output-buffer-limit normal 0 0 0 pubsub 1 1 1|client-output-buffer-limit slave 1 1 1|   |\t#x \"y|port 1 # c|save 7 7|slaveof a 1|user u on #f00 # c)", 0..6),
         ) {
             let old = format!("{}\n", noise.join("\n"));
             let old = apply(load(&old), &before).rewritten(old.as_bytes());

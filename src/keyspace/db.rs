@@ -151,6 +151,12 @@ impl Keyspace {
         self.touch = touch;
     }
 
+    /// What `set_touch` said last.
+    #[inline]
+    pub fn touch(&self) -> Touch {
+        self.touch
+    }
+
     /// Asks the memory for the bucket of `hash`. First wave of a batch.
     #[inline]
     pub fn prefetch_bucket(&self, _db: DbIndex, _hash: KeyHash) {}

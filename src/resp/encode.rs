@@ -59,6 +59,15 @@ impl<'a> Reply<'a> {
         self.out.truncate(len);
     }
 
+    /// Puts what `write` writes in front of all that was written since the buffer had `at` bytes: the head of an array
+    /// whose length is known only at its end.
+    pub fn insert(&mut self, at: usize, write: impl FnOnce(&mut Self)) {
+        let end = self.out.len();
+        write(self);
+        let added = self.out.len() - end;
+        self.out[at..].rotate_right(added);
+    }
+
     /// `+OK`.
     #[inline]
     pub fn ok(&mut self) {

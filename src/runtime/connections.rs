@@ -44,6 +44,55 @@ enum State {
     Closing,
 }
 
+/// A core's connections, by the number of their session.
+#[derive(Debug, Default)]
+pub struct Connections {
+    slots: Vec<Option<Connection>>,
+    count: usize,
+}
+
+impl Connections {
+    /// The connection of this number.
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<&Connection> {
+        self.slots.get(index as usize)?.as_ref()
+    }
+
+    /// The connection of this number.
+    #[inline]
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Connection> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Puts a connection under a number that is free.
+    pub fn insert(&mut self, index: u32, connection: Connection) {
+        let index = index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        debug_assert!(self.slots[index].is_none(), "session {index} has a connection already");
+        self.slots[index] = Some(connection);
+        self.count += 1;
+    }
+
+    /// Forgets a connection, which closes its socket.
+    pub fn remove(&mut self, index: u32) {
+        if self.slots[index as usize].take().is_some() {
+            self.count -= 1;
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The numbers of all.
+    pub fn indexes(&self) -> Vec<u32> {
+        (0..self.slots.len() as u32).filter(|&index| self.get(index).is_some()).collect()
+    }
+}
+
 /// What `Connection`'s operations need done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

@@ -5,9 +5,8 @@
 //! its replies as sends. If nothing is left to do, the next enter sleeps in our own ring: a socket, the timer, or another
 //! core's message ends the sleep. glommio's reactor gets its turn at every tick of the timer.
 
-use std::collections::HashMap;
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use io_uring::types::Timespec;
@@ -16,7 +15,7 @@ use io_uring::{opcode, types};
 use super::boot::Shared;
 use super::buffers::Buffers;
 use super::clock::{Clock, Tsc};
-use super::connections::{Connection, Next};
+use super::connections::{Connection, Connections, Next};
 use super::listen::{self, Listener};
 use super::mesh::End;
 use super::ring::{buffer_of, goes_on, Completion, Kind, Ring, Tag};
@@ -26,6 +25,9 @@ use crate::base::time::MonoUs;
 use crate::host::batch::Received;
 use crate::host::cron::Usage;
 use crate::host::{Effect, Host, Mail};
+
+/// How often a core asks the kernel what the process uses, for INFO.
+const USAGE_PERIOD_US: u64 = 1_000_000;
 
 /// What travels between cores.
 pub enum Post {
@@ -50,12 +52,14 @@ pub struct Core {
     buffers: Buffers,
     end: End<Post>,
     /// By session number.
-    connections: HashMap<u32, Connection, ahash::RandomState>,
+    connections: Connections,
     /// Sessions whose output was queued in this pass.
     sent: Vec<u32>,
     dirty: Vec<u32>,
     effects: Vec<Effect>,
     completions: Vec<Completion>,
+    /// What the pass received; empty outside of `complete`, when the bytes are the kernel's again.
+    received: Vec<Received<'static>>,
     /// Receives that ended and are armed again when buffers are back.
     rearm: Vec<u32>,
     /// New connections that another core's ring had no room for.
@@ -66,6 +70,7 @@ pub struct Core {
     signal_fd: Option<RawFd>,
     signal_info: Box<libc::signalfd_siginfo>,
     next_tick: MonoUs,
+    next_usage: MonoUs,
     last_useful: MonoUs,
     stopping: bool,
 }
@@ -95,11 +100,12 @@ impl Core {
             ring,
             buffers,
             end,
-            connections: HashMap::default(),
+            connections: Connections::default(),
             sent: Vec::new(),
             dirty: Vec::new(),
             effects: Vec::new(),
             completions: Vec::new(),
+            received: Vec::new(),
             rearm: Vec::new(),
             unplaced: Vec::new(),
             listeners,
@@ -107,6 +113,7 @@ impl Core {
             signal_fd,
             signal_info,
             next_tick: MonoUs(0),
+            next_usage: MonoUs(0),
             last_useful: MonoUs(0),
             stopping: false,
         })
@@ -120,7 +127,6 @@ impl Core {
         }
         self.arm_signal();
         let mut wait = None;
-        let mut passes = 0u64;
         loop {
             self.ring.enter(wait, &mut self.completions);
             let now = self.clock.now();
@@ -141,16 +147,12 @@ impl Core {
             if self.end.mesh().is_stopping() && self.stop() {
                 return;
             }
-            passes += 1;
             if useful {
                 self.last_useful = now.mono;
             }
             let pass_us = self.clock.mono().since(now.mono);
             self.host.passed(pass_us, self.ring.enters);
             wait = (!more_work && self.may_sleep(now.mono)).then(|| self.time_to_tick(now.mono));
-            if passes == u64::MAX {
-                return;
-            }
         }
     }
 
@@ -185,14 +187,14 @@ impl Core {
         }
         for completion in &self.completions {
             if completion.tag.kind == Kind::SendNow {
-                if let Some(connection) = self.connections.get_mut(&completion.tag.index) {
+                if let Some(connection) = self.connections.get_mut(completion.tag.index) {
                     connection.send_fell_short(completion.result);
                 }
             }
         }
         let mut sent = std::mem::take(&mut self.sent);
         for index in sent.drain(..) {
-            let Some(connection) = self.connections.get_mut(&index) else { continue };
+            let Some(connection) = self.connections.get_mut(index) else { continue };
             let Some(output) = self.host.output(index) else { continue };
             let good = connection.after_send(index, output, &mut self.ring);
             if !good {
@@ -211,7 +213,7 @@ impl Core {
     /// Takes the completions of the last enter.
     fn complete(&mut self) -> bool {
         let completions = std::mem::take(&mut self.completions);
-        let mut received: Vec<Received<'_>> = std::mem::take(&mut Vec::with_capacity(completions.len().min(64)));
+        let mut received = std::mem::take(&mut self.received);
         for completion in &completions {
             let index = completion.tag.index;
             match completion.tag.kind {
@@ -228,7 +230,9 @@ impl Core {
         }
         if !received.is_empty() {
             self.host.receive(&received);
+            received.clear();
         }
+        self.received = received;
         // What was received has been taken: the buffers go back, and connections that ended are told so only now.
         let mut returned = false;
         for completion in &completions {
@@ -252,20 +256,20 @@ impl Core {
         useful
     }
 
-    fn on_receive<'a>(&mut self, index: u32, completion: &Completion) -> Option<&'a [u8]> {
+    fn on_receive(&mut self, index: u32, completion: &Completion) -> Option<&'static [u8]> {
         let id = buffer_of(completion.flags)?;
         let len = usize::try_from(completion.result).ok()?;
         // SAFETY: a successful receive into this buffer; it is recycled at the end of `complete`, after the bytes have
         // been taken, and completions are taken in their order.
         let bytes = unsafe { self.buffers.bytes(id, len) };
-        let connection = self.connections.get(&index)?;
+        let connection = self.connections.get(index)?;
         (!connection.is_closing() && len > 0).then_some(bytes)
     }
 
     /// A multishot receive is over: the client has ended, the buffers had run out, or we have cancelled it.
     fn receive_ended(&mut self, completion: &Completion) {
         let index = completion.tag.index;
-        let Some(connection) = self.connections.get_mut(&index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
         connection.receive_ended();
         if connection.is_closing() {
             let next = connection.closed();
@@ -284,14 +288,14 @@ impl Core {
 
     fn rearm_receives(&mut self) {
         for index in std::mem::take(&mut self.rearm) {
-            if let Some(connection) = self.connections.get_mut(&index) {
+            if let Some(connection) = self.connections.get_mut(index) {
                 connection.arm(index, &mut self.ring);
             }
         }
     }
 
     fn on_sent(&mut self, index: u32, result: i32) {
-        let Some(connection) = self.connections.get_mut(&index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
         let good = connection.on_sent(index, result, &mut self.ring);
         if connection.is_closing() {
             let next = connection.closed();
@@ -318,7 +322,7 @@ impl Core {
         for index in std::mem::take(&mut self.dirty) {
             let Some(session) = self.host.session(index) else { continue };
             session.dirty = false;
-            let Some(connection) = self.connections.get_mut(&index) else {
+            let Some(connection) = self.connections.get_mut(index) else {
                 session.replies.out.clear();
                 continue;
             };
@@ -396,19 +400,19 @@ impl Core {
             match effect {
                 Effect::Close { session, flush: true } => {
                     let has_output = self.host.output(session).is_some_and(|output| !output.is_empty());
-                    if let Some(connection) = self.connections.get_mut(&session) {
+                    if let Some(connection) = self.connections.get_mut(session) {
                         let next = connection.flush_and_close(has_output);
                         self.follow(session, next);
                     }
                 }
                 Effect::Close { session, flush: false } => self.drop_connection(session),
                 Effect::Throttle(session) => {
-                    if let Some(connection) = self.connections.get_mut(&session) {
+                    if let Some(connection) = self.connections.get_mut(session) {
                         connection.throttle(session, &mut self.ring);
                     }
                 }
                 Effect::Unthrottle(session) => {
-                    if let Some(connection) = self.connections.get_mut(&session) {
+                    if let Some(connection) = self.connections.get_mut(session) {
                         connection.unthrottle(session, &mut self.ring);
                     }
                 }
@@ -428,9 +432,9 @@ impl Core {
 
     fn configured(&mut self) {
         let config = self.host.config();
-        log::set_level(&config.loglevel);
+        log::set_level(config.process.loglevel);
         if self.id == CoreId(0) {
-            self.shared.set_maxclients(config.maxclients as u32);
+            self.shared.set_maxclients(config.clients.maxclients);
         }
     }
 
@@ -438,7 +442,7 @@ impl Core {
         match next {
             Next::Nothing => {}
             Next::Gone => {
-                self.connections.remove(&index);
+                self.connections.remove(index);
                 self.end.displace();
                 self.host.disconnected(index);
             }
@@ -446,7 +450,7 @@ impl Core {
     }
 
     fn drop_connection(&mut self, index: u32) {
-        if let Some(connection) = self.connections.get_mut(&index) {
+        if let Some(connection) = self.connections.get_mut(index) {
             let next = connection.close();
             self.follow(index, next);
         }
@@ -494,7 +498,7 @@ impl Core {
     /// A connection that was placed on this core.
     fn adopt(&mut self, fd: RawFd, listener: u32) {
         let path = self.shared.listener_paths.get(listener as usize).and_then(Option::as_deref);
-        let keepalive_secs = self.host.config().tcp_keepalive as u32;
+        let keepalive_secs = self.host.config().network.tcp_keepalive_secs;
         let peer = listen::prepare(fd, path.map(PathBuf::as_path), keepalive_secs);
         match self.host.connect(peer) {
             Err(text) => {
@@ -546,9 +550,7 @@ impl Core {
         if !self.stopping {
             self.stopping = true;
             self.listeners.clear();
-            let mut all: Vec<u32> = self.connections.keys().copied().collect();
-            all.sort_unstable();
-            for index in all {
+            for index in self.connections.indexes() {
                 self.drop_connection(index);
             }
         }
@@ -557,12 +559,12 @@ impl Core {
 
     fn tick(&mut self, now: MonoUs) {
         self.clock.adjust();
-        let hz = self.host.config().hz.clamp(1, 500) as u64;
+        let hz = u64::from(self.host.config().process.hz.clamp(1, 500));
         self.next_tick = MonoUs(now.0 + 1_000_000 / hz);
-        if self.id == CoreId(0) || self.shared.usage_is_stale(now) {
+        if now >= self.next_usage {
+            self.next_usage = MonoUs(now.0 + USAGE_PERIOD_US);
             let (user_secs, sys_secs) = rss::cpu_secs();
-            let usage = Usage { rss_bytes: rss::resident_bytes(), user_secs, sys_secs };
-            self.host.set_usage(usage);
+            self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), user_secs, sys_secs });
         }
         self.shared.publish_memory(self.id, self.host.used_memory());
         self.host.set_total_memory(self.shared.total_memory());
@@ -586,9 +588,4 @@ fn refuse(fd: RawFd, text: &[u8]) {
 
 fn is_passing(errno: i32) -> bool {
     matches!(errno, libc::ENOBUFS | libc::EINTR | libc::EAGAIN | libc::ECANCELED)
-}
-
-/// Where the configuration came from, for CONFIG REWRITE.
-pub fn is_file(path: &Path) -> bool {
-    path.is_file()
 }

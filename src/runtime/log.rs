@@ -15,6 +15,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use crate::config::LogLevel;
+
 /// The level that is written: 0 debug to 3 warning, 4 nothing.
 static LEVEL: AtomicU8 = AtomicU8::new(2);
 
@@ -27,7 +29,7 @@ struct RedisFormat {
 ///
 /// # Errors
 /// The file cannot be opened.
-pub fn start(logfile: &str, loglevel: &str) -> io::Result<()> {
+pub fn start(logfile: &str, loglevel: LogLevel) -> io::Result<()> {
     let file = if logfile.is_empty() {
         None
     } else {
@@ -41,13 +43,13 @@ pub fn start(logfile: &str, loglevel: &str) -> io::Result<()> {
 }
 
 /// `CONFIG SET loglevel`.
-pub fn set_level(loglevel: &str) {
+pub fn set_level(loglevel: LogLevel) {
     let level = match loglevel {
-        "debug" => 0,
-        "verbose" => 1,
-        "notice" => 2,
-        "warning" => 3,
-        _ => 4,
+        LogLevel::Debug => 0,
+        LogLevel::Verbose => 1,
+        LogLevel::Notice => 2,
+        LogLevel::Warning => 3,
+        LogLevel::Nothing => 4,
     };
     LEVEL.store(level, Ordering::Relaxed);
 }

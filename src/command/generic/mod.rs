@@ -1,0 +1,378 @@
+//! The generic commands: those on keys of any type and on whole databases. Rows here, functions in the files beside.
+//!
+//! `keys` asks about or removes keys, `expire` sets and tells their time to live, `transfer` copies and renames them,
+//! `object` looks behind them, `scan` walks over them, `database` acts on all of them. Only one shard's keys are dealt
+//! with here; each row says how the shards' replies become the client's.
+
+mod database;
+mod expire;
+mod keys;
+mod object;
+mod scan;
+#[cfg(test)]
+pub(in crate::command) mod testing;
+mod transfer;
+
+use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Spread, Steps};
+
+pub(in crate::command) use object::refcount_of;
+pub use scan::cursor_shard;
+
+/// The rows of this family.
+pub static SPECS: &[Spec] = &[
+    row(
+        "copy",
+        -3,
+        Run::Shard(transfer::copy, Spread::Steps(Steps::Copy)),
+        "Gives a key's value to another key as well.",
+        "6.2.0",
+        "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
+        "source destination [DB destination-db] [REPLACE]",
+    )
+    .flags(Flags::WRITE.with(Flags::DENYOOM))
+    .keys(&[KeySpec::one(1, &["RO", "access"]), KeySpec::one(2, &["OW", "update"])]),
+    row(
+        "del",
+        -2,
+        Run::Shard(keys::del, Spread::Sum),
+        "Removes keys and tells how many there were.",
+        "1.0.0",
+        "O(N) where N is the number of keys that will be removed. When a key to remove holds a value other than a \
+         string, the individual complexity for this key is O(M) where M is the number of elements in the list, set, \
+         sorted set or hash. Removing a single key that holds a string value is O(1).",
+        "key [key ...]",
+    )
+    .flags(Flags::WRITE)
+    .keys(&[KeySpec::rest(1, 1, &["RM", "delete"])]),
+    row(
+        "exists",
+        -2,
+        Run::Shard(keys::exists, Spread::Sum),
+        "Tells how many of the keys there are; one named twice counts twice.",
+        "1.0.0",
+        "O(N) where N is the number of keys to check.",
+        "key [key ...]",
+    )
+    .flags(READ_FAST)
+    .keys(&[KeySpec::rest(1, 1, &["RO"])]),
+    row(
+        "expire",
+        -3,
+        one(expire::expire),
+        "Sets for how many seconds a key lives on.",
+        "1.0.0",
+        "O(1)",
+        "key seconds [NX | XX | GT | LT]",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::one(1, &["RW", "update"])]),
+    row(
+        "pexpire",
+        -3,
+        one(expire::pexpire),
+        "Sets for how many milliseconds a key lives on.",
+        "2.6.0",
+        "O(1)",
+        "key milliseconds [NX | XX | GT | LT]",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::one(1, &["RW", "update"])]),
+    row(
+        "expireat",
+        -3,
+        one(expire::expireat),
+        "Sets the Unix time, in seconds, at which a key expires.",
+        "1.2.0",
+        "O(1)",
+        "key unix-time-seconds [NX | XX | GT | LT]",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::one(1, &["RW", "update"])]),
+    row(
+        "pexpireat",
+        -3,
+        one(expire::pexpireat),
+        "Sets the Unix time, in milliseconds, at which a key expires.",
+        "2.6.0",
+        "O(1)",
+        "key unix-time-milliseconds [NX | XX | GT | LT]",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::one(1, &["RW", "update"])]),
+    row(
+        "expiretime",
+        2,
+        one(expire::expiretime),
+        "Tells the Unix time, in seconds, at which a key expires.",
+        "7.0.0",
+        "O(1)",
+        "key",
+    )
+    .flags(READ_FAST)
+    .keys(&[KeySpec::one(1, &["RO", "access"])]),
+    row(
+        "pexpiretime",
+        2,
+        one(expire::pexpiretime),
+        "Tells the Unix time, in milliseconds, at which a key expires.",
+        "7.0.0",
+        "O(1)",
+        "key",
+    )
+    .flags(READ_FAST)
+    .keys(&[KeySpec::one(1, &["RO", "access"])]),
+    row(
+        "keys",
+        2,
+        Run::Shard(scan::keys, Spread::EveryConcat),
+        "Lists the keys whose names match a pattern.",
+        "1.0.0",
+        "O(N) with N being the number of keys in the database, under the assumption that the key names in the \
+         database and the given pattern have limited length.",
+        "pattern",
+    )
+    .flags(Flags::READONLY)
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS)),
+    row(
+        "move",
+        3,
+        one(transfer::move_key),
+        "Takes a key out of the database and puts it into another one.",
+        "1.0.0",
+        "O(1)",
+        "key db",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::one(1, &["RW", "access", "update"])]),
+    Spec::new(
+        "object",
+        -2,
+        Run::Container,
+        doc(Group::Generic, "Looks behind a key's value.", "2.2.3", "Depends on subcommand.", ""),
+    )
+    .subcommands(OBJECT_SPECS),
+    row(
+        "persist",
+        2,
+        one(expire::persist),
+        "Makes a key live for ever.",
+        "2.2.0",
+        "O(1)",
+        "key",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::one(1, &["RW", "update"])]),
+    row(
+        "randomkey",
+        1,
+        Run::Shard(scan::randomkey, Spread::EveryDraw),
+        "Draws a key of the database.",
+        "1.0.0",
+        "O(1)",
+        "",
+    )
+    .flags(Flags::READONLY),
+    row(
+        "rename",
+        3,
+        Run::Shard(transfer::rename, Spread::Steps(Steps::Rename)),
+        "Gives a key another name, in place of the key that has it.",
+        "1.0.0",
+        "O(1)",
+        "key newkey",
+    )
+    .flags(Flags::WRITE)
+    .keys(&[KeySpec::one(1, &["RW", "access", "delete"]), KeySpec::one(2, &["OW", "update"])]),
+    row(
+        "renamenx",
+        3,
+        Run::Shard(transfer::renamenx, Spread::Steps(Steps::Rename)),
+        "Gives a key another name if no key has it.",
+        "1.0.0",
+        "O(1)",
+        "key newkey",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::one(1, &["RW", "access", "delete"]), KeySpec::one(2, &["OW", "insert"])]),
+    row(
+        "scan",
+        -2,
+        Run::Shard(scan::scan, Spread::Cursor),
+        "Walks over the keys of the database, a page at a time.",
+        "2.8.0",
+        "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return \
+         back to 0. N is the number of elements inside the collection.",
+        "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+    )
+    .flags(Flags::READONLY),
+    row(
+        "touch",
+        -2,
+        Run::Shard(keys::touch, Spread::Sum),
+        "Counts as a use of the keys and tells how many there are.",
+        "3.2.1",
+        "O(N) where N is the number of keys that will be touched.",
+        "key [key ...]",
+    )
+    .flags(READ_FAST)
+    .keys(&[KeySpec::rest(1, 1, &["RO"])]),
+    row(
+        "ttl",
+        2,
+        one(expire::ttl),
+        "Tells for how many seconds a key lives on.",
+        "1.0.0",
+        "O(1)",
+        "key",
+    )
+    .flags(READ_FAST)
+    .keys(&[KeySpec::one(1, &["RO", "access"])]),
+    row(
+        "pttl",
+        2,
+        one(expire::pttl),
+        "Tells for how many milliseconds a key lives on.",
+        "2.6.0",
+        "O(1)",
+        "key",
+    )
+    .flags(READ_FAST)
+    .keys(&[KeySpec::one(1, &["RO", "access"])]),
+    row(
+        "type",
+        2,
+        one(keys::type_of),
+        "Tells the type of a key's value.",
+        "1.0.0",
+        "O(1)",
+        "key",
+    )
+    .flags(READ_FAST)
+    .keys(&[KeySpec::one(1, &["RO"])]),
+    row(
+        "unlink",
+        -2,
+        Run::Shard(keys::del, Spread::Sum),
+        "Removes keys and leaves the freeing of large values for later.",
+        "4.0.0",
+        "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in \
+         order to reclaim memory, where N is the number of allocations the deleted objects where composed of.",
+        "key [key ...]",
+    )
+    .flags(WRITE_FAST)
+    .keys(&[KeySpec::rest(1, 1, &["RM", "delete"])]),
+    server_row(
+        "dbsize",
+        1,
+        Run::Shard(database::dbsize, Spread::EverySum),
+        "Tells how many keys the database has.",
+        "1.0.0",
+        "O(1)",
+        "",
+    )
+    .flags(READ_FAST),
+    server_row(
+        "flushdb",
+        -1,
+        Run::Shard(database::flushdb, Spread::EveryOk),
+        "Empties the database.",
+        "1.0.0",
+        "O(N) where N is the number of keys in the selected database",
+        "[ASYNC | SYNC]",
+    )
+    .flags(Flags::WRITE)
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS)),
+    server_row(
+        "flushall",
+        -1,
+        Run::Shard(database::flushall, Spread::EveryOk),
+        "Empties all databases.",
+        "1.0.0",
+        "O(N) where N is the total number of keys in all databases",
+        "[ASYNC | SYNC]",
+    )
+    .flags(Flags::WRITE)
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS)),
+    server_row(
+        "swapdb",
+        3,
+        Run::Shard(database::swapdb, Spread::EveryOk),
+        "Exchanges two databases, so that each client sees the other's keys.",
+        "4.0.0",
+        "O(N) where N is the count of clients watching or blocking on keys from both databases.",
+        "index1 index2",
+    )
+    .flags(WRITE_FAST)
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS)),
+];
+
+static OBJECT_SPECS: &[Spec] = &[
+    object_row("object|encoding", object::encoding, "Tells how a key's value is held.", "2.2.3"),
+    object_row(
+        "object|freq",
+        object::freq,
+        "Tells how often a key is used, on a logarithmic scale.",
+        "4.0.0",
+    ),
+    row("object|help", 2, one(object::help), "Explains the subcommands.", "6.2.0", "O(1)", "")
+        .flags(Flags::LOADING.with(Flags::STALE)),
+    object_row("object|idletime", object::idletime, "Tells for how long a key has not been used.", "2.2.3"),
+    object_row("object|refcount", object::refcount, "Tells how many references a key's value has.", "2.2.3"),
+];
+
+const READ_FAST: Flags = Flags::READONLY.with(Flags::FAST);
+const WRITE_FAST: Flags = Flags::WRITE.with(Flags::FAST);
+
+const fn one(handler: Handler) -> Run {
+    Run::Shard(handler, Spread::One)
+}
+
+const fn doc(
+    group: Group,
+    summary: &'static str,
+    since: &'static str,
+    complexity: &'static str,
+    syntax: &'static str,
+) -> Doc {
+    Doc { summary, since, group, complexity, syntax }
+}
+
+/// A command that COMMAND DOCS lists as generic.
+const fn row(
+    name: &'static str,
+    arity: i8,
+    run: Run,
+    summary: &'static str,
+    since: &'static str,
+    complexity: &'static str,
+    syntax: &'static str,
+) -> Spec {
+    Spec::new(name, arity, run, doc(Group::Generic, summary, since, complexity, syntax))
+        .categories(Categories::KEYSPACE)
+}
+
+/// A command that COMMAND DOCS lists under the server, though it is about keys.
+const fn server_row(
+    name: &'static str,
+    arity: i8,
+    run: Run,
+    summary: &'static str,
+    since: &'static str,
+    complexity: &'static str,
+    syntax: &'static str,
+) -> Spec {
+    Spec::new(name, arity, run, doc(Group::Server, summary, since, complexity, syntax))
+        .categories(Categories::KEYSPACE)
+}
+
+const fn object_row(
+    name: &'static str,
+    handler: Handler,
+    summary: &'static str,
+    since: &'static str,
+) -> Spec {
+    row(name, 3, one(handler), summary, since, "O(1)", "key").flags(Flags::READONLY).keys(OBJECT_KEYS)
+}
+
+/// The subcommand's name stands before the key.
+const OBJECT_KEYS: &[KeySpec] = &[KeySpec::one(2, &["RO"])];
