@@ -17,3 +17,5 @@ pub mod keyspace;
 pub mod command;
 
 pub mod shard;
+
+pub mod node;

@@ -128,7 +128,11 @@ impl Event {
     fn note(&mut self, sample: Sample) {
         self.max_ms = self.max_ms.max(sample.took_ms);
         // Nearly always the last place; earlier only while cores are added up, or when the host's clock went back.
-        let at = self.samples.iter().rposition(|known| known.unix_s <= sample.unix_s).map_or(0, |before| before + 1);
+        let at = self
+            .samples
+            .iter()
+            .rposition(|known| known.unix_s <= sample.unix_s)
+            .map_or(0, |before| before + 1);
         match at.checked_sub(1).map(|before| &mut self.samples[before]) {
             Some(same) if same.unix_s == sample.unix_s => same.took_ms = same.took_ms.max(sample.took_ms),
             _ => self.samples.insert(at, sample),
@@ -149,7 +153,9 @@ pub fn write_histograms(table: &Table, stats: &[CommandStats], args: Args<'_>, r
         args.iter_from(2)
             .filter_map(|name| look_up(table, name))
             // The subcommands of a container follow it in the table.
-            .flat_map(|id| (0..=table.spec(id).subcommands.len()).map(move |sub| CommandId(id.0 + sub as u16)))
+            .flat_map(|id| {
+                (0..=table.spec(id).subcommands.len()).map(move |sub| CommandId(id.0 + sub as u16))
+            })
             .collect()
     };
     let called: Vec<_> = ids
@@ -218,9 +224,13 @@ mod tests {
 
     #[test]
     fn a_second_keeps_its_longest_and_latest_shows_the_last() {
-        let monitor = monitor(&[("command", 1, 50), ("command", 2, 20), ("command", 2, 30), ("command", 2, 25)]);
+        let monitor =
+            monitor(&[("command", 1, 50), ("command", 2, 20), ("command", 2, 30), ("command", 2, 25)]);
         assert_eq!(history(&monitor, "command"), "*2 *2 :1 :50 *2 :2 :30 ");
-        assert_eq!(replied(Proto::Resp3, |reply| monitor.write_latest(reply)), "*1 *4 $7 command :2 :30 :50 ");
+        assert_eq!(
+            replied(Proto::Resp3, |reply| monitor.write_latest(reply)),
+            "*1 *4 $7 command :2 :30 :50 "
+        );
     }
 
     #[test]
@@ -259,7 +269,9 @@ mod tests {
             stats[look_up(&table, name.as_bytes()).unwrap().index()].record(ns);
         }
         let shown = |proto, commands: &[&str]| {
-            let args = OwnedArgs::collect(["latency", "histogram"].iter().chain(commands).map(|word| word.as_bytes()));
+            let args = OwnedArgs::collect(
+                ["latency", "histogram"].iter().chain(commands).map(|word| word.as_bytes()),
+            );
             replied(proto, |reply| write_histograms(&table, &stats, args.as_args(), reply))
         };
         let config = "$10 config|get %2 $5 calls :1 $14 histogram_usec %1 :1 :1 ";

@@ -93,11 +93,14 @@ pub fn doctor(monitor: &LatencyMonitor, context: DoctorContext) -> String {
     text
 }
 
-const DISABLED: &str = "I'm sorry, Dave, I can't do that. Latency monitoring is disabled in this Redis instance. You \
+const DISABLED: &str =
+    "I'm sorry, Dave, I can't do that. Latency monitoring is disabled in this Redis instance. You \
      may use \"CONFIG SET latency-monitor-threshold <milliseconds>.\" in order to enable it.\n";
-const NOTHING_SEEN: &str = "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the \
+const NOTHING_SEEN: &str =
+    "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the \
      slightest bit.\n";
-const SPIKES_SEEN: &str = "Dave, I have observed latency spikes in this Redis instance. You don't mind talking about \
+const SPIKES_SEEN: &str =
+    "Dave, I have observed latency spikes in this Redis instance. You don't mind talking about \
      it, do you Dave?\n\n";
 
 /// What can be done about an event of this kind.
@@ -141,7 +144,8 @@ fn advice_for(event: &str, threshold_ms: u64, context: DoctorContext) -> Vec<Str
     }
 }
 
-const LARGE_VALUES: &str = "Freeing a very large value takes time: split such values, or delete them with UNLINK.";
+const LARGE_VALUES: &str =
+    "Freeing a very large value takes time: split such values, or delete them with UNLINK.";
 
 /// How an event's samples are spread.
 struct Figures {
@@ -190,7 +194,9 @@ fn draw(columns: &[Column], text: &mut String) {
     text.push('\n');
     let lines = columns.iter().map(|column| column.label.len()).max().unwrap_or(0);
     for line in 0..lines {
-        text.extend(columns.iter().map(|column| column.label.as_bytes().get(line).map_or(' ', |&c| char::from(c))));
+        text.extend(
+            columns.iter().map(|column| column.label.as_bytes().get(line).map_or(' ', |&c| char::from(c))),
+        );
         text.push('\n');
     }
 }
@@ -225,8 +231,7 @@ mod tests {
     #[test]
     fn a_graph_has_a_column_per_sample() {
         let now = 100_000;
-        let samples =
-            [("command", now - 90_000, 300), ("command", now - 75, 100), ("command", now - 4, 200)];
+        let samples = [("command", now - 90_000, 300), ("command", now - 75, 100), ("command", now - 4, 200)];
         let text = graph(&monitor(&samples), b"command", now).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "command - high 300 ms, low 100 ms (all time high 300 ms)");
@@ -263,7 +268,8 @@ mod tests {
 
     #[test]
     fn the_doctor_sums_events_up_and_gives_each_advice_once() {
-        let monitor = monitor(&[("command", 99_990, 30), ("command", 99_995, 50), ("expire-cycle", 99_999, 5)]);
+        let monitor =
+            monitor(&[("command", 99_990, 30), ("command", 99_995, 50), ("expire-cycle", 99_999, 5)]);
         let text = doctor(&monitor, CONTEXT);
         assert!(text.starts_with("Dave, I have observed latency spikes in this Redis instance."));
         assert!(text.contains(

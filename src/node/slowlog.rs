@@ -188,17 +188,15 @@ mod tests {
     fn an_entry_as_redis_shows_it() {
         let mut log = SlowLog::default();
         note(&mut log, 1000, &["set", "k", "v"]);
-        assert_eq!(
-            shown(&log, &[]),
-            "*1 *6 :0 :1000 :15000 *3 $3 set $1 k $1 v $14 127.0.0.1:5000 $2 me "
-        );
+        assert_eq!(shown(&log, &[]), "*1 *6 :0 :1000 :15000 *3 $3 set $1 k $1 v $14 127.0.0.1:5000 $2 me ");
     }
 
     #[test]
     fn the_count_is_ten_or_what_is_asked_for() {
         let mut log = SlowLog::default();
         (0..20).for_each(|second| note(&mut log, second, &["ping"]));
-        for (count, head) in [(&[][..], "*10 "), (&["-1"], "*20 "), (&["3"], "*3 "), (&["0"], "*0 "), (&["99"], "*20 ")]
+        for (count, head) in
+            [(&[][..], "*10 "), (&["-1"], "*20 "), (&["3"], "*3 "), (&["0"], "*0 "), (&["99"], "*20 ")]
         {
             assert!(shown(&log, count).starts_with(head), "{count:?}");
         }
