@@ -33,6 +33,12 @@ impl CommandError {
         CommandError::with(format!("ERR wrong number of arguments for '{command}' command"))
     }
 
+    /// An option that EXPIRE and its kin do not have. Redis takes it for a C string.
+    pub fn unsupported_option(option: &[u8]) -> Self {
+        let option = option.split(|&byte| byte == 0).next().unwrap_or_default();
+        CommandError::with(format!("ERR Unsupported option {}", String::from_utf8_lossy(option)))
+    }
+
     /// An expire time out of range for `command`.
     pub fn invalid_expire(command: &str) -> Self {
         CommandError::with(format!("ERR invalid expire time in '{command}' command"))
@@ -86,6 +92,26 @@ texts! {
     OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
     /// A database number outside `databases`.
     DB_RANGE = "ERR DB index is out of range";
+    /// SWAPDB with something else than a number first.
+    DB_FIRST = "ERR invalid first DB index";
+    /// SWAPDB with something else than a number second.
+    DB_SECOND = "ERR invalid second DB index";
+    /// A database number that does not even fit 32 bits.
+    INT32_RANGE = "ERR value is out of range, value must between -2147483648 and 2147483647";
+    /// COPY and MOVE of a key to where it is.
+    SAME_OBJECT = "ERR source and destination objects are the same";
+    /// EXPIRE and its kin with NX beside another option.
+    EXPIRE_NX_ALONE = "ERR NX and XX, GT or LT options at the same time are not compatible";
+    /// EXPIRE and its kin with GT and LT.
+    EXPIRE_GT_LT = "ERR GT and LT options at the same time are not compatible";
+    /// SCAN with something else than a cursor.
+    INVALID_CURSOR = "ERR invalid cursor";
+    /// OBJECT IDLETIME where frequencies are kept instead.
+    LFU_SELECTED = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                    between policies at runtime LRU and LFU data will take some time to adjust.";
+    /// OBJECT FREQ where times are kept instead.
+    LFU_NOT_SELECTED = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
+                        when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     /// The data set is still being read from disk.
     LOADING = "LOADING Redis is loading the dataset in memory";
 }

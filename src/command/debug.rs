@@ -249,9 +249,9 @@ fn memory_usage(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandErro
 mod tests {
     use super::*;
     use crate::base::key::shard_of_key;
-    use crate::command::generic::testing::Shard;
+    use crate::command::harness::Harness;
 
-    fn digest_of(shards: &mut [Shard]) -> String {
+    fn digest_of(shards: &mut [Harness]) -> String {
         let mut digest = DatasetDigest::default();
         for shard in shards {
             assert_eq!(digest.add(shard.run("_digest").as_bytes()), Some(()));
@@ -263,31 +263,31 @@ mod tests {
     #[test]
     fn digests_are_those_of_redis_on_any_number_of_shards() {
         for count in [1, 2, 5] {
-            let mut shards: Vec<Shard> = (0..count).map(|_| Shard::new()).collect();
+            let mut shards: Vec<Harness> = (0..count).map(|_| Harness::new()).collect();
             assert_eq!(digest_of(&mut shards), "0000000000000000000000000000000000000000");
             let at = |key: &str| shard_of_key(key.as_bytes(), count).index();
-            shards[at("a")].set("a", "1");
+            shards[at("a")].run("SET a 1");
             assert_eq!(digest_of(&mut shards), "943d800368fb9c0e951138f1bc0e313ac769d91f");
-            shards[at("b")].set("b", "hello");
+            shards[at("b")].run("SET b hello");
             assert_eq!(digest_of(&mut shards), "2539797405e828ad7a3aa48c536b3eaf2803a421");
             shards[at("b")].run("EXPIRE b 1000");
             assert_eq!(digest_of(&mut shards), "669dc7955c0119edb82e7cfeb40ea4a28f89f902");
-            shards[at("c")].db = 5;
-            shards[at("c")].set("c", &"x".repeat(50));
+            shards[at("c")].db = DbIndex(5);
+            shards[at("c")].run(&format!("SET c {}", "x".repeat(50)));
             assert_eq!(digest_of(&mut shards), "4faff653b1c37c137fd45ead1d825e56b42640a0");
         }
     }
 
     #[test]
     fn answers_can_be_joined_before_they_are_added() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.set("b", "2");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.run("SET b 2");
         let whole = digest_of(&mut [shard]);
         let mut joined = String::from("*2\r\n");
         for (key, value) in [("a", "1"), ("b", "2")] {
-            let mut shard = Shard::new();
-            shard.set(key, value);
+            let mut shard = Harness::new();
+            shard.run(&format!("SET {key} {value}"));
             joined += shard.run("_digest").strip_prefix("*1\r\n").unwrap();
         }
         let mut digest = DatasetDigest::default();
@@ -300,9 +300,9 @@ mod tests {
 
     #[test]
     fn digests_of_values() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.set("b", "hello");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.run("SET b hello");
         shard.run("EXPIRE b 1000");
         assert_eq!(
             shard.run("_digest_value a b none"),
@@ -313,9 +313,9 @@ mod tests {
 
     #[test]
     fn an_object_is_described() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         assert_eq!(shard.run("_object none"), "-ERR no such key\r\n");
-        shard.set("a", "hello");
+        shard.run("SET a hello");
         shard.now_ms += 3_000;
         let text = shard.run("_object a");
         let (head, tail) = text.split_once(" refcount").unwrap();
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn lengths_are_those_of_redis() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         for (value, len) in [
             ("127", 2),
             ("-128", 2),
@@ -343,7 +343,7 @@ mod tests {
             (&"x".repeat(64), 66),
             (&"x".repeat(16384), 16389),
         ] {
-            shard.set("k", value);
+            shard.run(&format!("SET k '{value}'"));
             let text = shard.run("_object k");
             assert!(text.contains(&format!(" serializedlength:{len} ")), "{value}: {text}");
         }
@@ -351,11 +351,11 @@ mod tests {
 
     #[test]
     fn memory_usage_is_the_entry_s() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         assert_eq!(shard.run("_memory_usage none"), "$-1\r\n");
-        shard.set("short", "v");
-        shard.set("long", &"v".repeat(1000));
-        let mut bytes = |line: &str| shard.words(line)[0][1..].parse::<i64>().unwrap();
+        shard.run("SET short v");
+        shard.run(&format!("SET long {}", "v".repeat(1000)));
+        let mut bytes = |line: &str| reply::as_int(shard.run(line).as_bytes()).unwrap();
         assert!(bytes("_memory_usage long") >= bytes("_memory_usage short") + 990);
         assert_eq!(bytes("_memory_usage long SAMPLES 0"), bytes("_memory_usage long"));
         for (line, error) in [

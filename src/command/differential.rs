@@ -40,22 +40,22 @@ fn string_commands_reply_as_redis_does() {
     println!("{refused} requests were refused");
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(in crate::command) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
 /// A connection that speaks RESP2.
-struct Redis {
+pub(in crate::command) struct Redis {
     stream: BufReader<TcpStream>,
 }
 
 impl Redis {
-    fn connect() -> Redis {
+    pub(in crate::command) fn connect() -> Redis {
         let address = std::env::var("REDIS").expect("REDIS=host:port");
         Redis { stream: BufReader::new(TcpStream::connect(address).unwrap()) }
     }
 
-    fn run(&mut self, args: &[Vec<u8>]) -> Vec<u8> {
+    pub(in crate::command) fn run(&mut self, args: &[Vec<u8>]) -> Vec<u8> {
         let mut request = format!("*{}\r\n", args.len()).into_bytes();
         for arg in args {
             write!(request, "${}\r\n", arg.len()).unwrap();
@@ -73,7 +73,7 @@ impl Redis {
     }
 }
 
-fn pick<'a>(prng: &mut Prng, words: &[&'a str]) -> &'a str {
+pub(in crate::command) fn pick<'a>(prng: &mut Prng, words: &[&'a str]) -> &'a str {
     words[prng.below(words.len() as u64) as usize]
 }
 

@@ -8,7 +8,7 @@ use crate::base::key::{KeyHash, KeyHasher};
 use crate::base::prng::Prng;
 use crate::base::time::{MonoUs, Now, UnixMs};
 use crate::command::spec::Run;
-use crate::keyspace::{Keyspace, KeyspaceOptions};
+use crate::keyspace::{AccessPolicy, Keyspace, KeyspaceOptions};
 use crate::resp::decode::split_quoted;
 use crate::resp::{OwnedArgs, Proto, Reply};
 
@@ -48,6 +48,15 @@ impl Harness {
             rng: Prng::new(1),
             table: Table::new(&[]).unwrap(),
         }
+    }
+
+    /// The same with an LFU policy.
+    pub(crate) fn lfu() -> Harness {
+        let mut harness = Harness::new();
+        let options = KeyspaceOptions { access: AccessPolicy::Lfu, ..KeyspaceOptions::default() };
+        harness.keyspace.set_options(options);
+        harness.options.lfu = true;
+        harness
     }
 
     /// Runs a command line, quoted as for redis-cli; the reply's bytes, those that are no text replaced.

@@ -56,11 +56,9 @@ impl Flush {
 }
 
 pub(super) fn swapdb(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    const FIRST: CommandError = CommandError::new("ERR invalid first DB index");
-    const SECOND: CommandError = CommandError::new("ERR invalid second DB index");
     let number = |at| parse_i64(args.at(at)).and_then(|number| i32::try_from(number).ok());
-    let first = number(1).ok_or(FIRST)?;
-    let second = number(2).ok_or(SECOND)?;
+    let first = number(1).ok_or(CommandError::DB_FIRST)?;
+    let second = number(2).ok_or(CommandError::DB_SECOND)?;
     let index = |number: i32| match u16::try_from(number) {
         Ok(index) if index < ctx.keyspace.databases() => Ok(DbIndex(index)),
         _ => Err(CommandError::DB_RANGE),
@@ -73,22 +71,23 @@ pub(super) fn swapdb(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
 
 #[cfg(test)]
 mod tests {
-    use crate::command::generic::testing::Shard;
+    use crate::base::ids::DbIndex;
+    use crate::command::harness::Harness;
 
     /// A key in each of two databases.
-    fn two_databases() -> Shard {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.db = 1;
-        shard.set("b", "1");
-        shard.set("c", "1");
+    fn two_databases() -> Harness {
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.db = DbIndex(1);
+        shard.run("SET b 1");
+        shard.run("SET c 1");
         shard
     }
 
-    fn sizes(shard: &mut Shard) -> Vec<String> {
+    fn sizes(shard: &mut Harness) -> Vec<String> {
         (0..2)
             .map(|db| {
-                shard.db = db;
+                shard.db = DbIndex(db);
                 shard.run("DBSIZE")
             })
             .collect()

@@ -74,11 +74,6 @@ struct Condition {
 }
 
 impl Condition {
-    const NX_ALONE: CommandError =
-        CommandError::new("ERR NX and XX, GT or LT options at the same time are not compatible");
-    const GT_OR_LT: CommandError =
-        CommandError::new("ERR GT and LT options at the same time are not compatible");
-
     fn parse<'a>(options: impl Iterator<Item = &'a [u8]>) -> Result<Condition, CommandError> {
         let mut condition = Condition::default();
         for option in options {
@@ -87,15 +82,15 @@ impl Condition {
                 b"xx" => condition.xx = true,
                 b"gt" => condition.gt = true,
                 b"lt" => condition.lt = true,
-                _ => return Err(unsupported(option)),
+                _ => return Err(CommandError::unsupported_option(option)),
             }
         }
         let Condition { nx, xx, gt, lt } = condition;
         if nx && (xx || gt || lt) {
-            return Err(Self::NX_ALONE);
+            return Err(CommandError::EXPIRE_NX_ALONE);
         }
         if gt && lt {
-            return Err(Self::GT_OR_LT);
+            return Err(CommandError::EXPIRE_GT_LT);
         }
         Ok(condition)
     }
@@ -106,12 +101,6 @@ impl Condition {
             None => !self.xx && !self.gt,
         }
     }
-}
-
-fn unsupported(option: &[u8]) -> CommandError {
-    // Redis takes the option for a C string here.
-    let text = option.split(|&byte| byte == 0).next().unwrap_or_default();
-    CommandError::with(format!("ERR Unsupported option {}", String::from_utf8_lossy(text)))
 }
 
 fn set(
@@ -180,12 +169,20 @@ fn tell(ctx: &mut Ctx<'_, '_>, args: Args<'_>, unit: Unit, since: Since) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use crate::command::generic::testing::{Shard, START_MS};
+    use crate::command::harness::Harness;
+
+    /// A shard at a whole second.
+    fn at_whole_second() -> (Harness, i64) {
+        let mut shard = Harness::new();
+        shard.now_ms -= shard.now_ms % 1000;
+        let now_ms = shard.now_ms;
+        (shard, now_ms)
+    }
 
     #[test]
     fn each_command_has_its_unit_and_its_origin() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let (mut shard, now_ms) = at_whole_second();
+        shard.run("SET a 1");
         assert_eq!(shard.run("TTL a"), ":-1\r\n");
         assert_eq!(shard.run("PTTL a"), ":-1\r\n");
         assert_eq!(shard.run("EXPIRETIME a"), ":-1\r\n");
@@ -193,14 +190,14 @@ mod tests {
         for line in [
             "EXPIRE a 100".to_owned(),
             "PEXPIRE a 100000".to_owned(),
-            format!("EXPIREAT a {}", START_MS / 1000 + 100),
-            format!("PEXPIREAT a {}", START_MS + 100_000),
+            format!("EXPIREAT a {}", now_ms / 1000 + 100),
+            format!("PEXPIREAT a {}", now_ms + 100_000),
         ] {
             assert_eq!(shard.run(&line), ":1\r\n", "{line}");
             assert_eq!(shard.run("TTL a"), ":100\r\n", "{line}");
             assert_eq!(shard.run("PTTL a"), ":100000\r\n", "{line}");
-            assert_eq!(shard.run("EXPIRETIME a"), format!(":{}\r\n", START_MS / 1000 + 100), "{line}");
-            assert_eq!(shard.run("PEXPIRETIME a"), format!(":{}\r\n", START_MS + 100_000), "{line}");
+            assert_eq!(shard.run("EXPIRETIME a"), format!(":{}\r\n", now_ms / 1000 + 100), "{line}");
+            assert_eq!(shard.run("PEXPIRETIME a"), format!(":{}\r\n", now_ms + 100_000), "{line}");
             assert_eq!(shard.run("PERSIST a"), ":1\r\n", "{line}");
             assert_eq!(shard.run("PERSIST a"), ":0\r\n", "{line}");
         }
@@ -214,8 +211,8 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_to_the_nearest() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         for (ms, seconds) in [(1499, 1), (1500, 2), (499, 0), (500, 1)] {
             shard.run(&format!("PEXPIRE a {ms}"));
             assert_eq!(shard.run("TTL a"), format!(":{seconds}\r\n"), "{ms}");
@@ -231,10 +228,10 @@ mod tests {
             "EXPIRE a -1",
             "PEXPIRE a -9223372036854775808",
             "EXPIREAT a 1",
-            "PEXPIREAT a 1700000000000",
+            &format!("PEXPIREAT a {}", at_whole_second().1),
         ] {
-            let mut shard = Shard::new();
-            shard.set("a", "1");
+            let (mut shard, _) = at_whole_second();
+            shard.run("SET a 1");
             assert_eq!(shard.run(line), ":1\r\n", "{line}");
             assert_eq!(shard.run("DBSIZE"), ":0\r\n", "{line}");
             // Removed by a command, not by time.
@@ -245,8 +242,8 @@ mod tests {
 
     #[test]
     fn times_that_do_not_fit_are_refused() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         for (line, command) in [
             ("EXPIRE a 9223372036854775807", "expire"),
             ("EXPIRE a 9223372036854775", "expire"),
@@ -289,8 +286,8 @@ mod tests {
             (None, 10, "XX LT", false),
             (None, 10, "NX NX", true),
         ] {
-            let mut shard = Shard::new();
-            shard.set("a", "1");
+            let mut shard = Harness::new();
+            shard.run("SET a 1");
             if let Some(old) = old {
                 shard.run(&format!("EXPIRE a {old}"));
             }
@@ -303,8 +300,8 @@ mod tests {
 
     #[test]
     fn a_condition_holds_for_times_in_the_past_too() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         assert_eq!(shard.run("EXPIRE a -1 GT"), ":0\r\n");
         assert_eq!(shard.run("EXPIRE a -1 XX"), ":0\r\n");
         assert_eq!(shard.run("EXISTS a"), ":1\r\n");
@@ -314,7 +311,7 @@ mod tests {
 
     #[test]
     fn options_are_checked_before_the_time() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         for (options, error) in [
             ("NX XX", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"),
             ("NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"),
@@ -326,9 +323,6 @@ mod tests {
         ] {
             assert_eq!(shard.run(&format!("EXPIRE a x {options}")), error, "{options}");
         }
-        assert_eq!(
-            shard.run_args(&[b"EXPIRE", b"a", b"1", b"a\r\nb\0c"]),
-            b"-ERR Unsupported option a  b\r\n"
-        );
+        assert_eq!(shard.run_args(&["EXPIRE", "a", "1", "a\r\nb\0c"]), b"-ERR Unsupported option a  b\r\n");
     }
 }

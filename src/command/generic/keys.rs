@@ -56,14 +56,14 @@ pub(super) fn type_of(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comma
 
 #[cfg(test)]
 mod tests {
-    use crate::command::generic::testing::{Shard, START_MS};
+    use crate::command::harness::Harness;
     use crate::keyspace::Touch;
 
     #[test]
     fn keys_are_counted_as_often_as_they_are_named() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.set("b", "2");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.run("SET b 2");
         assert_eq!(shard.run("EXISTS a"), ":1\r\n");
         assert_eq!(shard.run("EXISTS a b a none"), ":3\r\n");
         assert_eq!(shard.run("TOUCH a b a none"), ":3\r\n");
@@ -78,12 +78,12 @@ mod tests {
 
     #[test]
     fn expired_keys_are_not_there() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         shard.run("PEXPIRE a 1000");
         shard.now_ms += 1001;
         assert_eq!(shard.run("EXISTS a"), ":0\r\n");
-        shard.set("a", "1");
+        shard.run("SET a 1");
         shard.run("PEXPIRE a 1000");
         shard.now_ms += 1001;
         assert_eq!(shard.run("DEL a"), ":0\r\n");
@@ -92,17 +92,17 @@ mod tests {
 
     #[test]
     fn the_type_is_told() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         assert_eq!(shard.run("TYPE a"), "+string\r\n");
         assert_eq!(shard.run("TYPE none"), "+none\r\n");
     }
 
     #[test]
     fn touch_is_a_use_and_exists_is_not() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.now_ms = START_MS + 100_000;
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.now_ms += 100_000;
         shard.run("EXISTS a");
         assert_eq!(shard.run("OBJECT IDLETIME a"), ":100\r\n");
         shard.run("TOUCH a");

@@ -1,18 +1,10 @@
 //! OBJECT: what stands behind a key's value.
 
 use crate::base::error::CommandError;
+use crate::command::help::{self, write_help};
 use crate::command::Ctx;
 use crate::keyspace::{access, EntryView, ValueRef};
 use crate::resp::Args;
-
-const LFU_SELECTED: CommandError = CommandError::new(
-    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
-     policies at runtime LRU and LFU data will take some time to adjust.",
-);
-const LFU_NOT_SELECTED: CommandError = CommandError::new(
-    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
-     between policies at runtime LRU and LFU data will take some time to adjust.",
-);
 
 /// The integers that Redis shares among all keys that hold them (`OBJ_SHARED_INTEGERS`), and the reference count that
 /// it reports of those.
@@ -33,7 +25,7 @@ pub(super) fn freq(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandE
         return Ok(());
     };
     if !ctx.options.lfu {
-        return Err(LFU_NOT_SELECTED);
+        return Err(CommandError::LFU_NOT_SELECTED);
     }
     let frequency = access::lfu_frequency(field, ctx.now_ms(), ctx.keyspace.options().lfu);
     ctx.reply.int(i64::from(frequency));
@@ -46,7 +38,7 @@ pub(super) fn idletime(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
         return Ok(());
     };
     if ctx.options.lfu {
-        return Err(LFU_SELECTED);
+        return Err(CommandError::LFU_SELECTED);
     }
     let idle_seconds = access::lru_idle_ms(field, ctx.now_ms()) / 1000;
     ctx.reply.int(idle_seconds as i64);
@@ -69,32 +61,10 @@ pub(in crate::command) fn refcount_of(value: ValueRef<'_>) -> i64 {
     }
 }
 
-pub(super) fn help(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), CommandError> {
-    ctx.reply.array(HELP.len());
-    for line in HELP {
-        ctx.reply.simple(line);
-    }
+pub(super) fn help(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    write_help(args, help::OBJECT, ctx.reply);
     Ok(())
 }
-
-/// The lines of Redis 7.2.
-const HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Return the kind of internal representation used in order to store the value",
-    "    associated with a <key>.",
-    "FREQ <key>",
-    "    Return the access frequency index of the <key>. The returned integer is",
-    "    proportional to the logarithm of the recent access frequency of the key.",
-    "IDLETIME <key>",
-    "    Return the idle time of the <key>, that is the approximated number of",
-    "    seconds elapsed since the last access to the key.",
-    "REFCOUNT <key>",
-    "    Return the number of references of the value associated with the specified",
-    "    <key>.",
-    "HELP",
-    "    Print this help.",
-];
 
 fn look<'c>(ctx: &'c mut Ctx<'_, '_>, args: Args<'_>) -> Option<EntryView<'c>> {
     let key = ctx.first_key(args.at(2));
@@ -104,11 +74,11 @@ fn look<'c>(ctx: &'c mut Ctx<'_, '_>, args: Args<'_>) -> Option<EntryView<'c>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::generic::testing::{Shard, START_MS};
+    use crate::command::harness::Harness;
 
     #[test]
     fn encodings_and_references() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         for (value, encoding, refcount) in [
             ("0", "int", i64::from(i32::MAX)),
             ("9999", "int", i64::from(i32::MAX)),
@@ -118,15 +88,16 @@ mod tests {
             (&"x".repeat(44), "embstr", 1),
             (&"x".repeat(45), "raw", 1),
         ] {
-            shard.set("a", value);
-            assert_eq!(shard.words("OBJECT ENCODING a"), [encoding], "{value}");
+            shard.run(&format!("SET a {value}"));
+            let reply = shard.run("OBJECT ENCODING a");
+            assert_eq!(reply, format!("${}\r\n{encoding}\r\n", encoding.len()), "{value}");
             assert_eq!(shard.run("OBJECT REFCOUNT a"), format!(":{refcount}\r\n"), "{value}");
         }
     }
 
     #[test]
     fn absent_keys_are_null_whatever_the_policy() {
-        for mut shard in [Shard::new(), Shard::lfu()] {
+        for mut shard in [Harness::new(), Harness::lfu()] {
             for sub in ["ENCODING", "FREQ", "IDLETIME", "REFCOUNT"] {
                 assert_eq!(shard.run(&format!("OBJECT {sub} none")), "$-1\r\n");
             }
@@ -135,9 +106,9 @@ mod tests {
 
     #[test]
     fn the_policy_decides_between_freq_and_idletime() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.now_ms = START_MS + 7_900;
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.now_ms += 7_000;
         assert_eq!(shard.run("OBJECT IDLETIME a"), ":7\r\n");
         assert_eq!(shard.run("OBJECT IDLETIME a"), ":7\r\n", "looking is no use of the key");
         assert_eq!(
@@ -146,8 +117,8 @@ mod tests {
              switching between policies at runtime LRU and LFU data will take some time to adjust.\r\n"
         );
 
-        let mut shard = Shard::lfu();
-        shard.set("a", "1");
+        let mut shard = Harness::lfu();
+        shard.run("SET a 1");
         assert_eq!(shard.run("OBJECT FREQ a"), ":5\r\n");
         shard.now_ms += 2 * 60_000;
         assert_eq!(shard.run("OBJECT FREQ a"), ":3\r\n");
@@ -160,7 +131,7 @@ mod tests {
 
     #[test]
     fn help_is_there() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         let help = shard.run("OBJECT HELP");
         assert!(
             help.starts_with("*15\r\n+OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n")

@@ -19,8 +19,6 @@ const LOCAL_MASK: u64 = (1 << LOCAL_BITS) - 1;
 /// What SCAN looks at in a call without COUNT.
 const COUNT_DEFAULT: usize = 10;
 
-const INVALID_CURSOR: CommandError = CommandError::new("ERR invalid cursor");
-
 /// The shard that a SCAN cursor stands on; `None` if the text is no cursor or names a shard that does not exist. Any
 /// shard will do then: it refuses the one, and answers the other with an empty page at the end of the walk.
 pub fn cursor_shard(cursor: &[u8], shards: u16) -> Option<ShardId> {
@@ -61,7 +59,7 @@ pub(super) fn randomkey(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), Co
 }
 
 pub(super) fn scan(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    let cursor = parse_cursor(args.at(1)).ok_or(INVALID_CURSOR)?;
+    let cursor = parse_cursor(args.at(1)).ok_or(CommandError::INVALID_CURSOR)?;
     let options = ScanOptions::parse(args)?;
     let (db, now, shard) = (ctx.db, ctx.now_ms(), u64::from(ctx.shard.0));
 
@@ -157,16 +155,24 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::base::ids::DbIndex;
     use crate::base::key::shard_of_key;
     use crate::base::prng::Prng;
-    use crate::command::generic::testing::Shard;
+    use crate::command::harness::Harness;
+
+    /// The strings and numbers of a reply, flattened.
+    fn words(shard: &mut Harness, line: &str) -> Vec<String> {
+        let reply = shard.run(line);
+        let lines = reply.split_terminator("\r\n");
+        lines.filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
+    }
 
     /// A whole walk; `between` runs after each page.
-    fn walk(shards: &mut [Shard], options: &str, mut between: impl FnMut(&mut [Shard])) -> Vec<String> {
+    fn walk(shards: &mut [Harness], options: &str, mut between: impl FnMut(&mut [Harness])) -> Vec<String> {
         let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
         loop {
             let shard = cursor_shard(cursor.as_bytes(), shards.len() as u16).unwrap();
-            let mut words = shards[shard.index()].words(&format!("SCAN {cursor}{options}")).into_iter();
+            let mut words = words(&mut shards[shard.index()], &format!("SCAN {cursor}{options}")).into_iter();
             cursor = words.next().unwrap();
             keys.extend(words);
             if cursor == "0" {
@@ -176,18 +182,18 @@ mod tests {
         }
     }
 
-    fn shards(count: u16) -> Vec<Shard> {
+    fn shards(count: u16) -> Vec<Harness> {
         let shard = |id| {
-            let mut shard = Shard::new();
-            (shard.id, shard.shards) = (id, count);
+            let mut shard = Harness::new();
+            (shard.shard, shard.shards) = (ShardId(id), count);
             shard
         };
         (0..count).map(shard).collect()
     }
 
-    fn set(shards: &mut [Shard], key: &str) {
+    fn set(shards: &mut [Harness], key: &str) {
         let at = shard_of_key(key.as_bytes(), shards.len() as u16).index();
-        shards[at].set(key, "v");
+        shards[at].run(&format!("SET {key} v"));
     }
 
     fn sorted(mut keys: Vec<String>) -> Vec<String> {
@@ -255,9 +261,9 @@ mod tests {
 
     #[test]
     fn filters() {
-        let mut shard = [Shard::new()];
-        shard[0].set("a", "1");
-        shard[0].set("ab", "1");
+        let mut shard = [Harness::new()];
+        shard[0].run("SET a 1");
+        shard[0].run("SET ab 1");
         assert_eq!(walk(&mut shard, " MATCH a?", |_| ()), ["ab"]);
         assert_eq!(walk(&mut shard, " MATCH a? MATCH a", |_| ()), ["a"]);
         assert_eq!(walk(&mut shard, " TYPE STRING MATCH ab", |_| ()), ["ab"]);
@@ -271,13 +277,13 @@ mod tests {
 
     #[test]
     fn bad_cursors_and_options() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        for cursor in ["x", "1x", "-", "+", "\t1", "18446744073709551616", "1.0"] {
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        for cursor in ["x", "1x", "-", "+", "'\t1'", "18446744073709551616", "1.0"] {
             assert_eq!(shard.run(&format!("SCAN {cursor} FOO")), "-ERR invalid cursor\r\n", "{cursor:?}");
             assert_eq!(cursor_shard(cursor.as_bytes(), 1), None, "{cursor:?}");
         }
-        assert_eq!(shard.run_args(&[b"SCAN", b" 0"]), b"-ERR invalid cursor\r\n");
+        assert_eq!(shard.run_args(&["SCAN", " 0"]), b"-ERR invalid cursor\r\n");
         for (line, error) in [
             ("SCAN 0 COUNT 0", "-ERR syntax error\r\n"),
             ("SCAN 0 COUNT -5", "-ERR syntax error\r\n"),
@@ -295,8 +301,10 @@ mod tests {
 
     #[test]
     fn cursors_that_nobody_gave_end_the_walk() {
-        let mut shard = Shard::new();
-        (0..300).for_each(|i| shard.set(&format!("key:{i}"), "1"));
+        let mut shard = Harness::new();
+        for i in 0..300 {
+            shard.run(&format!("SET key:{i} 1"));
+        }
         for cursor in ["18446744073709551615", "-1", "140737488355328", "9223372036854775807"] {
             assert_eq!(cursor_shard(cursor.as_bytes(), 1), None, "{cursor}");
             assert_eq!(shard.run(&format!("SCAN {cursor}")), "*2\r\n$1\r\n0\r\n*0\r\n", "{cursor}");
@@ -311,7 +319,7 @@ mod tests {
             let mut cursor = (rng.next_u64() & LOCAL_MASK).to_string();
             for page in 0.. {
                 assert!(page < 10_000);
-                cursor = shard.words(&format!("SCAN {cursor}")).remove(0);
+                cursor = words(&mut shard, &format!("SCAN {cursor}")).remove(0);
                 if cursor == "0" {
                     break;
                 }
@@ -321,11 +329,11 @@ mod tests {
 
     #[test]
     fn keys_by_pattern() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         for key in ["one", "two", "three", "four", "fi*e"] {
-            shard.set(key, "1");
+            shard.run(&format!("SET {key} 1"));
         }
-        let mut keys = |pattern: &str| sorted(shard.words(&format!("KEYS {pattern}")));
+        let mut keys = |pattern: &str| sorted(words(&mut shard, &format!("KEYS '{pattern}'")));
         assert_eq!(keys("*o*"), ["four", "one", "two"]);
         assert_eq!(keys("t??"), ["two"]);
         assert_eq!(keys("fi\\*e"), ["fi*e"]);
@@ -334,22 +342,22 @@ mod tests {
         assert!(keys("none").is_empty());
         shard.run("PEXPIRE one 10");
         shard.now_ms += 11;
-        assert_eq!(shard.words("KEYS *").len(), 4);
+        assert_eq!(words(&mut shard, "KEYS *").len(), 4);
         assert!(shard.run("KEYS t*").starts_with("*2\r\n$"));
-        shard.db = 1;
+        shard.db = DbIndex(1);
         assert_eq!(shard.run("KEYS *"), "*0\r\n");
     }
 
     #[test]
     fn randomkey_draws_every_live_key() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         assert_eq!(shard.run("RANDOMKEY"), "*2\r\n:0\r\n$-1\r\n");
         for key in ["a", "b", "c", "dead"] {
-            shard.set(key, "1");
+            shard.run(&format!("SET {key} 1"));
         }
         shard.run("PEXPIRE dead 10");
         shard.now_ms += 11;
-        let drawn: BTreeSet<String> = (0..500).map(|_| shard.words("RANDOMKEY").remove(1)).collect();
+        let drawn: BTreeSet<String> = (0..500).map(|_| words(&mut shard, "RANDOMKEY").remove(1)).collect();
         assert_eq!(drawn, ["a", "b", "c"].map(str::to_owned).into());
         shard.run("DEL a b c");
         assert_eq!(shard.run("RANDOMKEY"), "*2\r\n:0\r\n$-1\r\n");

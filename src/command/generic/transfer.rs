@@ -7,28 +7,44 @@ use crate::command::Ctx;
 use crate::keyspace::{access, CopyOutcome};
 use crate::resp::Args;
 
-/// MOVE, COPY: source and destination are one.
-const SAME_OBJECT: CommandError = CommandError::new("ERR source and destination objects are the same");
+/// What COPY is asked for, also where its keys lie on two shards and the coordinator does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// The database that the copy goes to.
+    pub target_db: DbIndex,
+    /// Whether it may take the place of a key.
+    pub replace: bool,
+}
+
+impl CopyOptions {
+    /// Reads the arguments of COPY.
+    ///
+    /// # Errors
+    /// A bad option, no such database, or source and destination being the same.
+    pub fn parse(args: Args<'_>, source_db: DbIndex, databases: u16) -> Result<CopyOptions, CommandError> {
+        let mut options = CopyOptions { target_db: source_db, replace: false };
+        let mut at = 3;
+        while at < args.len() {
+            if args.is(at, "replace") {
+                options.replace = true;
+            } else if args.is(at, "db") && at + 1 < args.len() {
+                at += 1;
+                options.target_db = database(args.at(at), databases)?;
+            } else {
+                return Err(CommandError::SYNTAX);
+            }
+            at += 1;
+        }
+        if source_db == options.target_db && args.at(1) == args.at(2) {
+            return Err(CommandError::SAME_OBJECT);
+        }
+        Ok(options)
+    }
+}
 
 pub(super) fn copy(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let (now, source_db) = (ctx.now_ms(), ctx.db);
-    let (mut target_db, mut replace) = (source_db, false);
-    let mut at = 3;
-    while at < args.len() {
-        if args.is(at, "replace") {
-            replace = true;
-        } else if args.is(at, "db") && at + 1 < args.len() {
-            at += 1;
-            target_db = database(args.at(at), ctx.keyspace.databases())?;
-        } else {
-            return Err(CommandError::SYNTAX);
-        }
-        at += 1;
-    }
-    if source_db == target_db && args.at(1) == args.at(2) {
-        return Err(SAME_OBJECT);
-    }
-
+    let CopyOptions { target_db, replace } = CopyOptions::parse(args, source_db, ctx.keyspace.databases())?;
     let source = ctx.first_key(args.at(1));
     let target = ctx.key(args.at(2));
     // The source is read: a use of it, and a hit or a miss.
@@ -78,7 +94,7 @@ pub(super) fn move_key(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
     let (source_db, now) = (ctx.db, ctx.now_ms());
     let target_db = database(args.at(2), ctx.keyspace.databases())?;
     if source_db == target_db {
-        return Err(SAME_OBJECT);
+        return Err(CommandError::SAME_OBJECT);
     }
     let key = ctx.first_key(args.at(1));
     let moved =
@@ -92,10 +108,8 @@ pub(super) fn move_key(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
 
 /// The database that `text` names; Redis has three different ways to say that there is none.
 fn database(text: &[u8], databases: u16) -> Result<DbIndex, CommandError> {
-    const NO_INT: CommandError =
-        CommandError::new("ERR value is out of range, value must between -2147483648 and 2147483647");
     let number = parse_i64(text).ok_or(CommandError::NOT_INTEGER)?;
-    let number = i32::try_from(number).map_err(|_| NO_INT)?;
+    let number = i32::try_from(number).map_err(|_| CommandError::INT32_RANGE)?;
     match u16::try_from(number) {
         Ok(index) if index < databases => Ok(DbIndex(index)),
         _ => Err(CommandError::DB_RANGE),
@@ -104,14 +118,15 @@ fn database(text: &[u8], databases: u16) -> Result<DbIndex, CommandError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::generic::testing::{Shard, START_MS};
+    use crate::base::ids::DbIndex;
+    use crate::command::harness::Harness;
 
     const SAME: &str = "-ERR source and destination objects are the same\r\n";
 
     #[test]
     fn a_copy_has_value_encoding_and_expiry() {
-        let mut shard = Shard::new();
-        shard.set("a", "12");
+        let mut shard = Harness::new();
+        shard.run("SET a 12");
         shard.run("PEXPIRE a 5000");
         assert_eq!(shard.run("COPY a b"), ":1\r\n");
         assert_eq!(shard.run("PTTL b"), ":5000\r\n");
@@ -121,7 +136,7 @@ mod tests {
             1
         );
 
-        shard.set("c", "other");
+        shard.run("SET c other");
         assert_eq!(shard.run("COPY a c"), ":0\r\n");
         assert_eq!(shard.run("OBJECT ENCODING c"), "$6\r\nembstr\r\n");
         assert_eq!(shard.run("COPY a c replace"), ":1\r\n");
@@ -130,15 +145,15 @@ mod tests {
         assert_eq!(shard.run("EXISTS a b c"), ":3\r\n");
 
         // What replaces a volatile key without being one lives for ever.
-        shard.set("d", "x");
+        shard.run("SET d x");
         assert_eq!(shard.run("COPY d b REPLACE"), ":1\r\n");
         assert_eq!(shard.run("PTTL b"), ":-1\r\n");
     }
 
     #[test]
     fn a_copy_starts_as_a_new_key() {
-        let mut shard = Shard::lfu();
-        shard.set("a", "1");
+        let mut shard = Harness::lfu();
+        shard.run("SET a 1");
         for _ in 0..100 {
             shard.run("TOUCH a");
         }
@@ -146,31 +161,31 @@ mod tests {
         shard.run("COPY a b");
         assert_eq!(shard.run("OBJECT FREQ b"), ":5\r\n");
 
-        let mut shard = Shard::new();
-        shard.set("a", "1");
-        shard.now_ms = START_MS + 60_000;
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
+        shard.now_ms += 60_000;
         shard.run("COPY a b");
         assert_eq!(shard.run("OBJECT IDLETIME b"), ":0\r\n");
     }
 
     #[test]
     fn copies_go_to_other_databases() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         assert_eq!(shard.run("COPY a a DB 3"), ":1\r\n");
         assert_eq!(shard.run("COPY a a DB 3"), ":0\r\n");
         assert_eq!(shard.run("COPY a a DB 3 REPLACE"), ":1\r\n");
         assert_eq!(shard.run("COPY a a DB 3 DB 0 REPLACE"), SAME);
         assert_eq!(shard.run("COPY a a"), SAME);
         assert_eq!(shard.run("COPY none none"), SAME);
-        shard.db = 3;
+        shard.db = DbIndex(3);
         assert_eq!(shard.run("DBSIZE"), ":1\r\n");
     }
 
     #[test]
     fn bad_options_of_copy() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         for (line, error) in [
             ("COPY a b DB 16", "-ERR DB index is out of range\r\n"),
             ("COPY a b DB -1", "-ERR DB index is out of range\r\n"),
@@ -192,10 +207,10 @@ mod tests {
 
     #[test]
     fn rename_takes_value_and_expiry_along() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         shard.run("PEXPIRE a 5000");
-        shard.set("b", "long-lived");
+        shard.run("SET b long-lived");
         assert_eq!(shard.run("RENAMENX a b"), ":0\r\n");
         assert_eq!(shard.run("EXISTS a b"), ":2\r\n");
         assert_eq!(shard.run("RENAME a b"), "+OK\r\n");
@@ -204,7 +219,7 @@ mod tests {
         assert_eq!(shard.run("RENAMENX b c"), ":1\r\n");
         assert_eq!(shard.run("PTTL c"), ":5000\r\n");
         // The other key's expiry goes with its value.
-        shard.set("d", "1");
+        shard.run("SET d 1");
         assert_eq!(shard.run("RENAME d c"), "+OK\r\n");
         assert_eq!(shard.run("PTTL c"), ":-1\r\n");
         assert_eq!(shard.run("DBSIZE"), ":1\r\n");
@@ -212,8 +227,8 @@ mod tests {
 
     #[test]
     fn rename_to_itself_changes_nothing() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         let dirty = shard.keyspace.dirty();
         assert_eq!(shard.run("RENAME a a"), "+OK\r\n");
         assert_eq!(shard.run("RENAMENX a a"), ":0\r\n");
@@ -226,32 +241,32 @@ mod tests {
 
     #[test]
     fn an_expired_key_is_no_source_and_no_obstacle() {
-        let mut shard = Shard::new();
+        let mut shard = Harness::new();
         for key in ["a", "b"] {
-            shard.set(key, "1");
+            shard.run(&format!("SET {key} 1"));
             shard.run(&format!("PEXPIRE {key} 10"));
         }
         shard.now_ms += 11;
         assert_eq!(shard.run("RENAME a c"), "-ERR no such key\r\n");
         assert_eq!(shard.run("COPY a c"), ":0\r\n");
         assert_eq!(shard.run("MOVE a 1"), ":0\r\n");
-        shard.set("d", "1");
+        shard.run("SET d 1");
         assert_eq!(shard.run("RENAMENX d b"), ":1\r\n");
         assert_eq!(shard.run("PTTL b"), ":-1\r\n");
     }
 
     #[test]
     fn move_needs_room_in_the_other_database() {
-        let mut shard = Shard::new();
-        shard.set("a", "1");
+        let mut shard = Harness::new();
+        shard.run("SET a 1");
         shard.run("PEXPIRE a 5000");
         assert_eq!(shard.run("MOVE a 1"), ":1\r\n");
         assert_eq!(shard.run("EXISTS a"), ":0\r\n");
-        shard.set("a", "2");
+        shard.run("SET a 2");
         assert_eq!(shard.run("MOVE a 1"), ":0\r\n");
         assert_eq!(shard.run("EXISTS a"), ":1\r\n");
         assert_eq!(shard.run("MOVE none 1"), ":0\r\n");
-        shard.db = 1;
+        shard.db = DbIndex(1);
         assert_eq!(shard.run("PTTL a"), ":5000\r\n");
         for (line, error) in [
             ("MOVE a 1", SAME),
