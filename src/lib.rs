@@ -8,14 +8,18 @@
 
 pub mod base;
 
-pub mod resp;
-
-pub mod ds;
-
 pub mod config;
+pub mod ds;
+pub mod resp;
 
 pub mod keyspace;
 
 pub mod command;
 
 pub mod shard;
+
+pub mod node;
+
+pub mod session;
+
+pub mod host;

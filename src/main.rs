@@ -1,1 +1,10 @@
-fn main() {}
+//! The server's program: everything is in the library.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ringward::runtime::boot::run(std::env::args_os())
+}

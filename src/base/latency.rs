@@ -180,12 +180,13 @@ mod tests {
         assert_eq!(of([63_000, 1_200_000_000]).cumulative_us(), [(66, 1), (1_073_741, 2)]);
         assert_eq!(of([1, 1024, 1031, 1032, 3000]).cumulative_us(), [(1, 3), (2, 4), (4, 5)]);
         assert_eq!(Histogram::default().cumulative_us(), []);
-        let limits: Vec<u64> = of((0..30).map(|k| 1 << k)).cumulative_us().iter().map(|line| line.0).collect();
+        let limits: Vec<u64> =
+            of((0..30).map(|k| 1 << k)).cumulative_us().iter().map(|line| line.0).collect();
         assert_eq!(
             limits,
             [
-                1, 2, 4, 8, 16, 33, 66, 132, 264, 528, 1056, 2113, 4227, 8454, 16908, 33816, 67633, 135266, 270532,
-                541065
+                1, 2, 4, 8, 16, 33, 66, 132, 264, 528, 1056, 2113, 4227, 8454, 16908, 33816, 67633, 135266,
+                270532, 541065
             ]
         );
     }
@@ -193,7 +194,8 @@ mod tests {
     #[test]
     fn adding_up_is_recording_both() {
         let mut prng = Prng::new(3);
-        let mut durations = |count| (0..count).map(|_| prng.next_u64() >> (prng.next_u64() % 64)).collect::<Vec<_>>();
+        let mut durations =
+            |count| (0..count).map(|_| prng.next_u64() >> (prng.next_u64() % 64)).collect::<Vec<_>>();
         let (a, b) = (durations(1000), durations(1000));
         let mut sum = of(a.iter().copied());
         sum.add(&of(b.iter().copied()));

@@ -6,6 +6,7 @@ pub mod error;
 pub mod glob;
 pub mod ids;
 pub mod key;
+pub mod latency;
 pub mod longdouble;
 pub mod latency;
 pub mod num;

@@ -1,4 +1,4 @@
-//! Numbers as Redis reads and writes them.
+//! Numbers as Redis reads them: strictly, so that a value that parses is the value that prints.
 
 /// The 64-bit integer that `text` spells, by the strict rules of Redis's string2ll: an optional `-`, no `+`, no
 /// leading zeros, no spaces.
@@ -30,16 +30,15 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// The unsigned 64-bit integer that `text` spells: no sign, no leading zeros, no spaces.
+/// An unsigned decimal, by the same rules: no sign, no leading zero, no blank.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 20 || (text[0] == b'0' && text.len() > 1) {
-        return None;
+    match text {
+        b"0" => Some(0),
+        [b'1'..=b'9', ..] => {
+            text.iter().try_fold(0u64, |sum, byte| sum.checked_mul(10)?.checked_add(digit(*byte)?.into()))
+        }
+        _ => None,
     }
-    text.iter().try_fold(0u64, |value, &digit| {
-        let digit = digit.wrapping_sub(b'0');
-        (digit <= 9).then_some(())?;
-        value.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 /// An amount of memory in bytes: `1024`, `1k` (1000), `1kb` (1024), `m`, `mb`, `g`, `gb`, `b`, in any case.
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_and_bounds() {
+    fn integers_are_read_strictly() {
         for bad in ["", "-", "+1", "01", "-0", "-01", " 1", "1 ", "1a", "0x1", "9223372036854775808"] {
             assert_eq!(parse_i64(bad.as_bytes()), None, "{bad:?}");
         }
@@ -118,32 +117,5 @@ mod tests {
         fn what_is_printed_parses(value: i64) {
             prop_assert_eq!(parse_i64(value.to_string().as_bytes()), Some(value));
         }
-    }
-
-
-    #[test]
-    fn integers_are_read_strictly() {
-        for (text, value) in [
-            ("0", Some(0)),
-            ("-0", None),
-            ("-1", Some(-1)),
-            ("9223372036854775807", Some(i64::MAX)),
-            ("9223372036854775808", None),
-            ("-9223372036854775808", Some(i64::MIN)),
-            ("-9223372036854775809", None),
-            ("", None),
-            ("-", None),
-            ("+1", None),
-            ("01", None),
-            (" 1", None),
-            ("1 ", None),
-            ("1.0", None),
-            ("99999999999999999999", None),
-        ] {
-            assert_eq!(parse_i64(text.as_bytes()), value, "{text:?}");
-        }
-        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(parse_u64(b"18446744073709551616"), None);
-        assert_eq!(parse_u64(b"-1"), None);
     }
 }

@@ -105,7 +105,9 @@ impl ErrorStats {
     }
 
     fn count_code(&mut self, code: &str, count: u64) {
-        let place = |code: &str, counts: &[(Box<str>, u64)]| counts.binary_search_by(|(known, _)| (**known).cmp(code));
+        let place = |code: &str, counts: &[(Box<str>, u64)]| {
+            counts.binary_search_by(|(known, _)| (**known).cmp(code))
+        };
         let mut at = place(code, &self.counts);
         let mut code = code;
         if at.is_err() && self.counts.len() >= CODES_MAX {

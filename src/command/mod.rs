@@ -9,13 +9,17 @@ pub mod ctx;
 pub mod debug;
 #[cfg(test)]
 mod differential;
+pub mod docs;
 pub mod generic;
 #[cfg(test)]
 pub(crate) mod harness;
+pub mod help;
 pub mod internal;
+pub mod introspect;
 pub mod server;
 pub mod spec;
 pub mod string;
+pub mod syntax;
 pub mod table;
 
 pub use ctx::Ctx;

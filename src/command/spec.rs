@@ -28,6 +28,10 @@ pub struct Spec {
     pub run: Run,
     /// ACL categories beyond those that follow from the flags and the group.
     pub categories: Categories,
+    /// Hints for clients and proxies, as COMMAND INFO lists them (`request_policy:all_shards`).
+    pub tips: &'static [&'static str],
+    /// Since when it is deprecated, and in favour of what.
+    pub deprecated: Option<Deprecated>,
     /// What COMMAND DOCS tells.
     pub doc: Doc,
     /// The subcommands of a container.
@@ -150,6 +154,7 @@ pub enum NodeOp {
     MemoryMallocStats,
     MemoryPurge,
     MemoryStats,
+    MemoryUsage,
     ModuleHelp,
     ModuleList,
     Monitor,
@@ -206,6 +211,12 @@ impl Flags {
     pub const NO_MULTI: Flags = Flags(1 << 17);
     /// No client may send it; shards ask one another.
     pub const INTERNAL: Flags = Flags(1 << 18);
+    /// May be sent without a key though it can have some.
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 19);
+    /// Refused unless the configuration enables it (`enable-debug-command`).
+    pub const PROTECTED: Flags = Flags(1 << 20);
+    /// Of use to developers of the server only; COMMAND DOCS says so.
+    pub const SYSCMD: Flags = Flags(1 << 21);
 
     /// Both sets together; for use in constants.
     pub const fn with(self, other: Flags) -> Flags {
@@ -218,7 +229,8 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// The names that COMMAND INFO reports, in its order.
+    /// The names that COMMAND INFO reports, in its order. The others (`may_replicate` and below) are for the server's
+    /// own use, as in Redis.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         [
             (Flags::WRITE, "write"),
@@ -234,11 +246,11 @@ impl Flags {
             (Flags::SKIP_SLOWLOG, "skip_slowlog"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
-            (Flags::MOVABLEKEYS, "movablekeys"),
-            (Flags::ALLOW_BUSY, "allow_busy"),
+            (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
             (Flags::NO_ASYNC_LOADING, "no_async_loading"),
             (Flags::NO_MULTI, "no_multi"),
+            (Flags::MOVABLEKEYS, "movablekeys"),
+            (Flags::ALLOW_BUSY, "allow_busy"),
         ]
         .into_iter()
         .filter(move |(flag, _)| self.has(*flag))
@@ -255,10 +267,64 @@ impl Categories {
     pub const NONE: Categories = Categories(0);
     /// `@keyspace`
     pub const KEYSPACE: Categories = Categories(1);
+    /// `@read`
+    pub const READ: Categories = Categories(1 << 1);
+    /// `@write`
+    pub const WRITE: Categories = Categories(1 << 2);
+    /// `@set`
+    pub const SET: Categories = Categories(1 << 3);
+    /// `@sortedset`
+    pub const SORTEDSET: Categories = Categories(1 << 4);
+    /// `@list`
+    pub const LIST: Categories = Categories(1 << 5);
+    /// `@hash`
+    pub const HASH: Categories = Categories(1 << 6);
+    /// `@string`
+    pub const STRING: Categories = Categories(1 << 7);
+    /// `@bitmap`
+    pub const BITMAP: Categories = Categories(1 << 8);
+    /// `@hyperloglog`
+    pub const HYPERLOGLOG: Categories = Categories(1 << 9);
+    /// `@geo`
+    pub const GEO: Categories = Categories(1 << 10);
+    /// `@stream`
+    pub const STREAM: Categories = Categories(1 << 11);
+    /// `@pubsub`
+    pub const PUBSUB: Categories = Categories(1 << 12);
+    /// `@admin`
+    pub const ADMIN: Categories = Categories(1 << 13);
+    /// `@fast`
+    pub const FAST: Categories = Categories(1 << 14);
+    /// `@slow`
+    pub const SLOW: Categories = Categories(1 << 15);
+    /// `@blocking`
+    pub const BLOCKING: Categories = Categories(1 << 16);
     /// `@dangerous`
-    pub const DANGEROUS: Categories = Categories(1 << 1);
+    pub const DANGEROUS: Categories = Categories(1 << 17);
     /// `@connection`
-    pub const CONNECTION: Categories = Categories(1 << 2);
+    pub const CONNECTION: Categories = Categories(1 << 18);
+    /// `@transaction`
+    pub const TRANSACTION: Categories = Categories(1 << 19);
+    /// `@scripting`
+    pub const SCRIPTING: Categories = Categories(1 << 20);
+
+    /// The families of commands: one of them says what a command works on.
+    const FAMILIES: Categories = Categories(
+        Categories::KEYSPACE.0
+            | Categories::SET.0
+            | Categories::SORTEDSET.0
+            | Categories::LIST.0
+            | Categories::HASH.0
+            | Categories::STRING.0
+            | Categories::BITMAP.0
+            | Categories::HYPERLOGLOG.0
+            | Categories::GEO.0
+            | Categories::STREAM.0
+            | Categories::PUBSUB.0
+            | Categories::CONNECTION.0
+            | Categories::TRANSACTION.0
+            | Categories::SCRIPTING.0,
+    );
 
     /// Both sets together.
     pub const fn with(self, other: Categories) -> Categories {
@@ -269,6 +335,60 @@ impl Categories {
     pub const fn has(self, other: Categories) -> bool {
         self.0 & other.0 == other.0
     }
+
+    /// Whether any of `other` is in the set.
+    pub const fn has_any(self, other: Categories) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The category of this name, without the `@`, in either case.
+    pub fn named(name: &[u8]) -> Option<Categories> {
+        let place = CATEGORY_NAMES.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(name))?;
+        Some(Categories(1 << place))
+    }
+
+    /// The names, without the `@`, in Redis's order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        CATEGORY_NAMES
+            .into_iter()
+            .enumerate()
+            .filter(move |(bit, _)| self.0 & 1 << bit != 0)
+            .map(|(_, name)| name)
+    }
+}
+
+/// The name of each bit of `Categories`.
+const CATEGORY_NAMES: [&str; 21] = [
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
+/// That a command should no longer be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Deprecated {
+    /// The Redis version that deprecated it.
+    pub since: &'static str,
+    /// What to use instead.
+    pub replaced_by: &'static str,
 }
 
 /// One group of keys among the arguments (Redis 7's key specifications).
@@ -360,6 +480,8 @@ impl Spec {
             keys: &[],
             run,
             categories: Categories::NONE,
+            tips: &[],
+            deprecated: None,
             doc,
             subcommands: &[],
         }
@@ -383,6 +505,18 @@ impl Spec {
         self
     }
 
+    /// With these hints for clients.
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Spec {
+        self.tips = tips;
+        self
+    }
+
+    /// Deprecated since this version of Redis, in favour of what `replaced_by` says.
+    pub const fn deprecated(mut self, since: &'static str, replaced_by: &'static str) -> Spec {
+        self.deprecated = Some(Deprecated { since, replaced_by });
+        self
+    }
+
     /// With these subcommands.
     pub const fn subcommands(mut self, subcommands: &'static [Spec]) -> Spec {
         self.subcommands = subcommands;
@@ -402,6 +536,37 @@ impl Spec {
     /// The arguments that are keys in a request of `argc` arguments, in order of the key specifications.
     pub fn key_indexes(&self, argc: usize) -> impl Iterator<Item = usize> {
         self.keys.iter().flat_map(move |keys| keys.indexes(argc))
+    }
+
+    /// All its ACL categories: those of its row, and those that follow from flags and group.
+    pub const fn acl_categories(&self) -> Categories {
+        let mut all = self.categories;
+        // A row that names a family itself does so in place of its group's (COMMAND, WAIT, SORT).
+        if !all.has_any(Categories::FAMILIES) && !matches!(self.run, Run::Container) {
+            all = all.with(match self.doc.group {
+                Group::Generic => Categories::KEYSPACE,
+                Group::String => Categories::STRING,
+                Group::Connection => Categories::CONNECTION,
+                Group::Server => Categories::NONE,
+            });
+        }
+        if self.flags.has(Flags::WRITE) {
+            all = all.with(Categories::WRITE);
+        }
+        // Scripts may read and write; Redis counts none of them as a reading command.
+        if self.flags.has(Flags::READONLY) && !all.has(Categories::SCRIPTING) {
+            all = all.with(Categories::READ);
+        }
+        if self.flags.has(Flags::ADMIN) {
+            all = all.with(Categories::ADMIN).with(Categories::DANGEROUS);
+        }
+        if self.flags.has(Flags::PUBSUB) {
+            all = all.with(Categories::PUBSUB);
+        }
+        if self.flags.has(Flags::BLOCKING) {
+            all = all.with(Categories::BLOCKING);
+        }
+        all.with(if self.flags.has(Flags::FAST) { Categories::FAST } else { Categories::SLOW })
     }
 
     /// Whether it may change data.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::value::{Refusal, Value, Written};
+use super::value::{Arguments, Refusal, Value, Written};
 use crate::base::num::parse_u64;
 
 /// The processors to run on (`cores`): ascending, each once; none are all that the process may run on.
@@ -64,7 +64,7 @@ impl fmt::Display for Cores {
 impl Value for Cores {
     type Rule = ();
 
-    fn read(&mut self, words: &[Vec<u8>], (): &(), _is_first: bool) -> Result<(), Refusal> {
+    fn read(&mut self, words: &Arguments, (): &(), _is_first: bool) -> Result<(), Refusal> {
         *self = Cores::parse(words.first().map_or(&[], |word| word))?;
         Ok(())
     }

@@ -167,7 +167,10 @@ impl Loader<'_> {
         match (directive.to_ascii_lowercase().as_slice(), arguments) {
             (b"include", [path]) => self.include(path, depth)?,
             (b"rename-command", [from, to]) => self.rename(from, to)?,
-            (b"user", [_, ..]) => self.config.users.push(texts(arguments)),
+            (b"user", [_, ..]) => {
+                self.warn(directive, "there are no ACL users yet, only requirepass");
+                self.config.users.push(texts(arguments));
+            }
             (b"loadmodule", [_, ..]) => {
                 self.warn(directive, "there are no modules");
                 self.config.modules.push(texts(arguments));

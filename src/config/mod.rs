@@ -2,7 +2,8 @@
 //!
 //! # Map
 //!
-//! * `params`: THE table, a row per directive; `value`, `words`, `special`, `cores`: what values there are.
+//! * `params`: THE table, a row per directive; `value`, `words`, `special`, `limits`, `places`, `cores`: what values
+//!   there are.
 //! * `line`: quoting; `load`: files, `include` and the command line into a [`Config`]; `cli`: the arguments of `main`.
 //! * `query`: CONFIG GET and CONFIG SET; `rewrite`: CONFIG REWRITE, which keeps the file's comments and order.
 //!
@@ -15,9 +16,11 @@ use std::fmt;
 
 mod cli;
 mod cores;
+mod limits;
 mod line;
 mod load;
 mod params;
+mod places;
 mod query;
 mod rewrite;
 mod special;
@@ -27,17 +30,16 @@ mod words;
 pub use self::{
     cli::{parse_arguments, Command, Invocation},
     cores::Cores,
+    limits::{ClientsMemory, OutputBufferLimit, OutputBufferLimits},
     line::{quoted, split, Line, Unbalanced},
     load::{load, LoadError, Loaded, Outside, Warning},
     params::{
         row, rows, Clients, Cluster, Effect, Encodings, Memory, Monitoring, Network, Persistence, Process,
         Replication, Row, Security, Threads, Tls,
     },
+    places::{Addresses, Directory, PrimaryAddress, ReplicaOf},
     query::{set_failed, Asker},
-    special::{
-        Addresses, ClientsMemory, Directory, KeyspaceEvents, OomScores, OutputBufferLimit,
-        OutputBufferLimits, Percentiles, PrimaryAddress, ReplicaOf, SavePoint, SavePoints, ShutdownOptions,
-    },
+    special::{KeyspaceEvents, OomScores, Percentiles, SavePoint, SavePoints, ShutdownOptions},
     value::Text,
     words::{
         AclPubsubDefault, ClusterEndpoint, DisklessLoad, Fsync, LogLevel, MaxmemoryPolicy, OomScoreAdj,

@@ -11,6 +11,9 @@ use crate::base::num::{parse_i64, parse_memory};
 /// Why a value is refused, in Redis's words.
 pub(super) type Refusal = Cow<'static, str>;
 
+/// A directive's arguments, one word each.
+pub(super) type Arguments = [Vec<u8>];
+
 /// The type of a directive's field: how its value is read and written.
 ///
 /// Invariant: reading what `lines` wrote gives an equal value; so does reading what `show` wrote, but for what Redis
@@ -24,7 +27,7 @@ pub(super) trait Value: Clone + PartialEq {
 
     /// Takes a new value from the arguments. `is_first` is false for a line of a file whose directive stood there before;
     /// on refusal the value may be half set.
-    fn read(&mut self, words: &[Vec<u8>], rule: &Self::Rule, is_first: bool) -> Result<(), Refusal>;
+    fn read(&mut self, words: &Arguments, rule: &Self::Rule, is_first: bool) -> Result<(), Refusal>;
 
     /// The value as CONFIG GET replies it.
     fn show(&self, rule: &Self::Rule) -> Vec<u8>;
@@ -33,7 +36,7 @@ pub(super) trait Value: Clone + PartialEq {
     fn lines(&self, default: &Self, rule: &Self::Rule) -> Vec<Written>;
 
     /// Whether a line with the arguments `new` may take the place of one with the arguments `old`.
-    fn is_same_line(_old: &[Vec<u8>], _new: &[Vec<u8>]) -> bool {
+    fn is_same_line(_old: &Arguments, _new: &Arguments) -> bool {
         true
     }
 }
@@ -55,7 +58,7 @@ impl Written {
 impl Value for bool {
     type Rule = ();
 
-    fn read(&mut self, words: &[Vec<u8>], (): &(), _is_first: bool) -> Result<(), Refusal> {
+    fn read(&mut self, words: &Arguments, (): &(), _is_first: bool) -> Result<(), Refusal> {
         *self = match words {
             [word] if word.eq_ignore_ascii_case(b"yes") => true,
             [word] if word.eq_ignore_ascii_case(b"no") => false,
@@ -160,7 +163,7 @@ macro_rules! number_values {
         impl Value for $type {
             type Rule = Number;
 
-            fn read(&mut self, words: &[Vec<u8>], rule: &Number, _is_first: bool) -> Result<(), Refusal> {
+            fn read(&mut self, words: &Arguments, rule: &Number, _is_first: bool) -> Result<(), Refusal> {
                 let value = rule.parse(words.first().map_or(&[], |word| word))?;
                 *self = <$type>::try_from(value).map_err(|_| rule.out_of_bounds())?;
                 Ok(())
@@ -243,7 +246,7 @@ impl Wording {
 impl Value for Text {
     type Rule = Wording;
 
-    fn read(&mut self, words: &[Vec<u8>], rule: &Wording, _is_first: bool) -> Result<(), Refusal> {
+    fn read(&mut self, words: &Arguments, rule: &Wording, _is_first: bool) -> Result<(), Refusal> {
         let word = words.first().map_or(&[][..], |word| word);
         (rule.check)(word)?;
         self.0 = word.to_vec();
@@ -290,6 +293,39 @@ pub(super) fn with_memory_unit(bytes: u64) -> String {
         }
     }
     bytes.to_string()
+}
+
+/// The arguments of a directive for which one empty word means none.
+pub(super) fn without_lone_empty(words: &Arguments) -> &Arguments {
+    match words {
+        [only] if only.is_empty() => &[],
+        words => words,
+    }
+}
+
+pub(super) fn natural(word: &[u8]) -> Option<u64> {
+    parse_c_integer(word, 10).and_then(|number| u64::try_from(number).ok())
+}
+
+pub(super) fn joined<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    //! Reading and showing a value without a rule.
+
+    use super::*;
+    use crate::config::line::split;
+
+    pub(in crate::config) fn read<V: Value<Rule = ()>>(mut value: V, arguments: &str) -> Result<V, String> {
+        let words = split(arguments.as_bytes()).unwrap();
+        value.read(&words, &(), true).map(|()| value).map_err(Refusal::into_owned)
+    }
+
+    pub(in crate::config) fn show<V: Value<Rule = ()>>(value: &V) -> String {
+        String::from_utf8(value.show(&())).unwrap()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Directives whose value is one of a few words, each a closed enum.
 
-use super::value::{Refusal, Value, Written};
+use super::value::{Arguments, Refusal, Value, Written};
 
 /// A closed list of words that a directive takes.
 pub trait Words: Copy + PartialEq + Sized + 'static {
@@ -43,7 +43,7 @@ macro_rules! words {
         impl Value for $Enum {
             type Rule = ();
 
-            fn read(&mut self, words: &[Vec<u8>], (): &(), _is_first: bool) -> Result<(), Refusal> {
+            fn read(&mut self, words: &Arguments, (): &(), _is_first: bool) -> Result<(), Refusal> {
                 let value = words.first().and_then(|word| $Enum::from_word(word));
                 *self = value.ok_or_else(|| must_be_one_of($Enum::WORDS))?;
                 Ok(())

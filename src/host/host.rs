@@ -65,10 +65,14 @@ pub enum Effect {
     Configured,
     /// Stop the process.
     Shutdown,
-    /// Stop this core for so many microseconds (DEBUG SLEEP), then call `slept` with the query's number.
+    /// Stop this core for so many microseconds (DEBUG SLEEP), then call `slept` with what else stands here.
     Sleep {
         /// How long.
         us: u64,
+        /// Whose question it was.
+        asker: CoreId,
+        /// Its number.
+        number: u64,
     },
     /// Write the configuration file anew (CONFIG REWRITE), then call `rewritten` for this session.
     Rewrite {
@@ -269,6 +273,48 @@ impl<T: Ticks> Host<T> {
         }
     }
 
+    /// The client has sent its last byte. What it has asked for is still answered, then the connection ends.
+    pub fn end_of_input(&mut self, index: u32) {
+        if let Some(session) = self.session(index) {
+            session.at_end = true;
+            self.runnable.push(index);
+        }
+    }
+
+    /// Ends a session whose client has sent its last byte, if everything that can be answered is.
+    pub(super) fn close_if_at_end(&mut self, index: u32) {
+        let Some(session) = self.session(index) else { return };
+        if session.at_end
+            && session.state == State::Open
+            && session.replies.waiting() == 0
+            && session.under_way == 0
+        {
+            self.close(index, false);
+        }
+    }
+
+    /// The acceptor has turned a client away: there are `maxclients` already.
+    pub fn rejected(&mut self) {
+        self.stats.connections_received += 1;
+        self.stats.rejected_connections += 1;
+    }
+
+    /// A pass is over: how long it took from the kernel's return to the next enter, and how often the kernel has been
+    /// entered since the start.
+    #[inline]
+    pub fn passed(&mut self, us: u64, enters: u64) {
+        self.stats.passes += 1;
+        self.stats.ring_enters = enters;
+        self.stats.pass_us_sum += us;
+        self.stats.pass_us_max = self.stats.pass_us_max.max(us);
+    }
+
+    /// Another core had to be woken.
+    #[inline]
+    pub fn woke(&mut self) {
+        self.stats.wakeups += 1;
+    }
+
     /// Mail from another core.
     pub fn deliver(&mut self, from: CoreId, mail: Mail) {
         match mail {
@@ -285,10 +331,7 @@ impl<T: Ticks> Host<T> {
             Rare::Part(shard, part) => self.schedule_part(shard, part),
             Rare::Step(txn, shard, reply) => self.step_done(txn.number, shard, reply),
             Rare::Finish(txn, shard, call) => self.finish_part(txn, shard, call),
-            Rare::Query(number, query) => {
-                let answer = self.answer_query(query);
-                self.post(from, Rare::Answer(number, answer));
-            }
+            Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
         }
     }
@@ -297,6 +340,7 @@ impl<T: Ticks> Host<T> {
     pub fn settle(&mut self) {
         while let Some(index) = self.runnable.pop() {
             self.pump(index);
+            self.close_if_at_end(index);
         }
         if self.cores > 1 {
             self.close_parcels();
@@ -348,7 +392,7 @@ impl<T: Ticks> Host<T> {
     pub(super) fn fill(&mut self, index: u32, slot: u32, reply: &[u8]) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.replies.fill(slot, reply);
-        if session.state == State::Open {
+        if session.state == State::Open && !session.at_end {
             mark_dirty(session, index, &mut self.dirty);
         } else {
             self.filled_slow(index);
@@ -377,7 +421,10 @@ impl<T: Ticks> Host<T> {
                     self.runnable.push(index);
                 }
             }
-            State::Open => mark_dirty(session, index, &mut self.dirty),
+            State::Open => {
+                mark_dirty(session, index, &mut self.dirty);
+                self.close_if_at_end(index);
+            }
         }
     }
 

@@ -14,13 +14,13 @@ use super::mail::Rare;
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, DbIndex};
 use crate::base::time::Ticks;
-use crate::command::CommandId;
 use crate::config::{Asker, Config};
 use crate::keyspace::KeyspaceOptions;
 use crate::node::info::Sections;
 use crate::node::latency::LatencyMonitor;
-use crate::node::slowlog::Entry;
+use crate::node::slowlog::SlowLog;
 use crate::node::stats::Report;
+use crate::resp::OwnedArgs;
 use crate::session::clients::{self, KillFilter, ListFilter};
 use crate::session::{State, Wait};
 
@@ -58,8 +58,8 @@ pub enum Query {
     ResetSlowlog,
     /// The latency monitor.
     Latency,
-    /// LATENCY RESET of these events, or of all.
-    ResetLatency(Vec<Vec<u8>>),
+    /// LATENCY RESET, with its arguments.
+    ResetLatency(OwnedArgs),
     /// DEBUG SET-ACTIVE-EXPIRE.
     SetActiveExpire(bool),
     /// DEBUG PAUSE-CRON.
@@ -101,12 +101,10 @@ pub enum Answer {
     },
     /// All figures.
     Report(Box<Report>),
-    /// The slow log, and which core's it is.
-    Slowlog(CoreId, Vec<Entry>),
-    /// The latency monitor.
+    /// The slow log.
+    Slowlog(Box<SlowLog>),
+    /// The latency monitor; for `ResetLatency` as it was before.
     Latency(Box<LatencyMonitor>),
-    /// The events that were reset.
-    Events(Vec<String>),
 }
 
 /// What a question is for.
@@ -129,22 +127,22 @@ pub enum Purpose {
     MemoryDoctor,
     /// DEBUG HTSTATS.
     TableStats(DbIndex),
-    /// SLOWLOG GET, so many entries at most.
-    SlowlogGet(usize),
+    /// SLOWLOG GET.
+    SlowlogGet(OwnedArgs),
     /// SLOWLOG LEN.
     SlowlogLen,
     /// LATENCY LATEST.
     LatencyLatest,
-    /// LATENCY HISTORY.
+    /// LATENCY HISTORY of this event.
     LatencyHistory(Vec<u8>),
-    /// LATENCY GRAPH.
+    /// LATENCY GRAPH of this event.
     LatencyGraph(Vec<u8>),
     /// LATENCY DOCTOR.
     LatencyDoctor,
     /// LATENCY RESET.
-    LatencyReset,
-    /// LATENCY HISTOGRAM of these commands.
-    LatencyHistogram(Vec<CommandId>),
+    LatencyReset(OwnedArgs),
+    /// LATENCY HISTOGRAM.
+    LatencyHistogram(OwnedArgs),
 }
 
 /// A question under way.
@@ -276,12 +274,14 @@ impl<T: Ticks> Host<T> {
             Query::ResetStats => self.reset_stats(),
             Query::Report => return Answer::Report(Box::new(self.report())),
             Query::Slowlog => {
-                return Answer::Slowlog(self.id, self.slowlog.entries().cloned().collect());
+                return Answer::Slowlog(Box::new(self.slowlog.clone()));
             }
             Query::ResetSlowlog => self.slowlog.reset(),
             Query::Latency => return Answer::Latency(Box::new(self.latency.clone())),
-            Query::ResetLatency(events) => {
-                return Answer::Events(self.latency.reset(&events));
+            Query::ResetLatency(args) => {
+                let before = Box::new(self.latency.clone());
+                self.latency.reset(args.as_args());
+                return Answer::Latency(before);
             }
             Query::SetActiveExpire(active_expire) => {
                 for shard in &mut self.shards {

@@ -2,6 +2,7 @@
 
 pub mod info;
 pub mod latency;
+pub mod latency_report;
 pub mod memory;
 pub mod process;
 pub mod slowlog;

@@ -213,3 +213,23 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_can_be_put_in_later() {
+        let mut out = b"+before\r\n".to_vec();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        let start = reply.len();
+        reply.bulk(b"a");
+        reply.int(7);
+        reply.insert(start, |reply| {
+            reply.array(3);
+            reply.null();
+        });
+        reply.ok();
+        assert_eq!(out, b"+before\r\n*3\r\n$-1\r\n$1\r\na\r\n:7\r\n+OK\r\n");
+    }
+}

@@ -11,7 +11,7 @@ use crate::base::ids::ShardId;
 use crate::base::key::{shard_of_key, KeyHasher};
 use crate::base::prng::Prng;
 use crate::command::ctx::CommandOptions;
-use crate::command::generic::{copy_options, CopyOptions};
+use crate::command::generic::CopyOptions;
 use crate::command::spec::{Spread, Steps};
 use crate::command::string::lcs::{lcs_reply, LcsOptions};
 use crate::command::{Spec, Table};
@@ -161,11 +161,11 @@ pub fn plan(
             (Merge::Rename { nx, source, target }, parts)
         }
         Spread::Steps(Steps::Copy) => {
-            let copy = copy_options(args, head.db, options.databases)?;
+            let copy = CopyOptions::parse(args, head.db, options.databases)?;
             let (source, target) = (args.at(1), args.at(2));
             let parts = vec![
                 on_key(source, Mode::Shared, internal("_export", head.db, source)),
-                on_key(target, mode, internal("exists", copy.db, target)),
+                on_key(target, mode, internal("exists", copy.target_db, target)),
             ];
             (Merge::Copy { target: OwnedArgs::collect([target]), options: copy }, parts)
         }
@@ -305,7 +305,7 @@ impl Plan {
                     return Decision::Answer(out);
                 };
                 let import = [&b"_import"[..], target.as_args().at(0), blob];
-                let write = (self.shards[1], write("_import", OwnedArgs::collect(import), options.db));
+                let write = (self.shards[1], write("_import", OwnedArgs::collect(import), options.target_db));
                 reply.int(1);
                 return Decision::Write(std::iter::once(write).collect(), out);
             }

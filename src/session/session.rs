@@ -55,6 +55,8 @@ pub struct Session {
     pub dirty: bool,
     /// Whether its requests stand in the batch that is being gathered.
     pub in_batch: bool,
+    /// Whether the client has sent its last byte.
+    pub at_end: bool,
     /// Whether the runtime was told not to read from it.
     pub throttled: bool,
     /// When its output first passed the soft limit, if it still does.
@@ -157,6 +159,7 @@ impl Session {
             under_way: 0,
             dirty: false,
             in_batch: false,
+            at_end: false,
             throttled: false,
             over_soft_limit_since: None,
         }

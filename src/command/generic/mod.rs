@@ -17,7 +17,7 @@ use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Sp
 
 pub(in crate::command) use object::refcount_of;
 pub use scan::cursor_shard;
-pub use transfer::{copy_options, CopyOptions};
+pub use transfer::CopyOptions;
 
 /// The rows of this family.
 pub static SPECS: &[Spec] = &[
@@ -44,7 +44,8 @@ pub static SPECS: &[Spec] = &[
         "key [key ...]",
     )
     .flags(Flags::WRITE)
-    .keys(&[KeySpec::rest(1, 1, &["RM", "delete"])]),
+    .keys(&[KeySpec::rest(1, 1, &["RM", "delete"])])
+    .tips(BY_KEYS),
     row(
         "exists",
         -2,
@@ -55,7 +56,8 @@ pub static SPECS: &[Spec] = &[
         "key [key ...]",
     )
     .flags(READ_FAST)
-    .keys(&[KeySpec::rest(1, 1, &["RO"])]),
+    .keys(&[KeySpec::rest(1, 1, &["RO"])])
+    .tips(BY_KEYS),
     row(
         "expire",
         -3,
@@ -133,7 +135,8 @@ pub static SPECS: &[Spec] = &[
         "pattern",
     )
     .flags(Flags::READONLY)
-    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS)),
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
+    .tips(&["request_policy:all_shards", "nondeterministic_output_order"]),
     row(
         "move",
         3,
@@ -172,7 +175,8 @@ pub static SPECS: &[Spec] = &[
         "O(1)",
         "",
     )
-    .flags(Flags::READONLY),
+    .flags(Flags::READONLY)
+    .tips(&["request_policy:all_shards", "response_policy:special", "nondeterministic_output"]),
     row(
         "rename",
         3,
@@ -205,7 +209,8 @@ pub static SPECS: &[Spec] = &[
          back to 0. N is the number of elements inside the collection.",
         "cursor [MATCH pattern] [COUNT count] [TYPE type]",
     )
-    .flags(Flags::READONLY),
+    .flags(Flags::READONLY)
+    .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"]),
     row(
         "touch",
         -2,
@@ -216,7 +221,8 @@ pub static SPECS: &[Spec] = &[
         "key [key ...]",
     )
     .flags(READ_FAST)
-    .keys(&[KeySpec::rest(1, 1, &["RO"])]),
+    .keys(&[KeySpec::rest(1, 1, &["RO"])])
+    .tips(BY_KEYS),
     row(
         "ttl",
         2,
@@ -227,7 +233,8 @@ pub static SPECS: &[Spec] = &[
         "key",
     )
     .flags(READ_FAST)
-    .keys(&[KeySpec::one(1, &["RO", "access"])]),
+    .keys(&[KeySpec::one(1, &["RO", "access"])])
+    .tips(CHANGING),
     row(
         "pttl",
         2,
@@ -238,7 +245,8 @@ pub static SPECS: &[Spec] = &[
         "key",
     )
     .flags(READ_FAST)
-    .keys(&[KeySpec::one(1, &["RO", "access"])]),
+    .keys(&[KeySpec::one(1, &["RO", "access"])])
+    .tips(CHANGING),
     row(
         "type",
         2,
@@ -261,7 +269,8 @@ pub static SPECS: &[Spec] = &[
         "key [key ...]",
     )
     .flags(WRITE_FAST)
-    .keys(&[KeySpec::rest(1, 1, &["RM", "delete"])]),
+    .keys(&[KeySpec::rest(1, 1, &["RM", "delete"])])
+    .tips(BY_KEYS),
     server_row(
         "dbsize",
         1,
@@ -271,7 +280,8 @@ pub static SPECS: &[Spec] = &[
         "O(1)",
         "",
     )
-    .flags(READ_FAST),
+    .flags(READ_FAST)
+    .tips(&["request_policy:all_shards", "response_policy:agg_sum"]),
     server_row(
         "flushdb",
         -1,
@@ -282,7 +292,8 @@ pub static SPECS: &[Spec] = &[
         "[ASYNC | SYNC]",
     )
     .flags(Flags::WRITE)
-    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS)),
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
+    .tips(ON_ALL),
     server_row(
         "flushall",
         -1,
@@ -293,7 +304,8 @@ pub static SPECS: &[Spec] = &[
         "[ASYNC | SYNC]",
     )
     .flags(Flags::WRITE)
-    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS)),
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
+    .tips(ON_ALL),
     server_row(
         "swapdb",
         3,
@@ -320,6 +332,13 @@ static OBJECT_SPECS: &[Spec] = &[
     object_row("object|idletime", object::idletime, "Tells for how long a key has not been used.", "2.2.3"),
     object_row("object|refcount", object::refcount, "Tells how many references a key's value has.", "2.2.3"),
 ];
+
+/// Tips to proxies: the keys may be divided, the counts are added up.
+const BY_KEYS: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
+/// Tips to proxies: to be done everywhere.
+const ON_ALL: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
+/// A tip to whoever compares replies: this one depends on when it is asked for.
+const CHANGING: &[&str] = &["nondeterministic_output"];
 
 const READ_FAST: Flags = Flags::READONLY.with(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.with(Flags::FAST);
@@ -372,7 +391,10 @@ const fn object_row(
     summary: &'static str,
     since: &'static str,
 ) -> Spec {
-    row(name, 3, one(handler), summary, since, "O(1)", "key").flags(Flags::READONLY).keys(OBJECT_KEYS)
+    row(name, 3, one(handler), summary, since, "O(1)", "key")
+        .flags(Flags::READONLY)
+        .keys(OBJECT_KEYS)
+        .tips(CHANGING)
 }
 
 /// The subcommand's name stands before the key.
@@ -382,40 +404,40 @@ const OBJECT_KEYS: &[KeySpec] = &[KeySpec::one(2, &["RO"])];
 mod tests {
     use super::*;
 
-    /// Name, arity, flags, categories that do not follow from the flags, then of each group of keys `first:last:step`
-    /// and its flags: what COMMAND INFO of redis-server 7.0.15 answers.
+    /// Name, arity, flags, categories that do not follow from the flags, tips, then of each group of keys
+    /// `first:last:step` and its flags: what COMMAND INFO of redis-server 7.0.15 answers, with the tips of 7.2.
     const REDIS: &str = "\
-        copy -3 write,denyoom keyspace 1:0:1=RO,access 2:0:1=OW,update
-        del -2 write keyspace 1:-1:1=RM,delete
-        exists -2 readonly,fast keyspace 1:-1:1=RO
-        expire -3 write,fast keyspace 1:0:1=RW,update
-        pexpire -3 write,fast keyspace 1:0:1=RW,update
-        expireat -3 write,fast keyspace 1:0:1=RW,update
-        pexpireat -3 write,fast keyspace 1:0:1=RW,update
-        expiretime 2 readonly,fast keyspace 1:0:1=RO,access
-        pexpiretime 2 readonly,fast keyspace 1:0:1=RO,access
-        keys 2 readonly keyspace,dangerous
-        move 3 write,fast keyspace 1:0:1=RW,access,update
-        object -2 - -
-        persist 2 write,fast keyspace 1:0:1=RW,update
-        randomkey 1 readonly keyspace
-        rename 3 write keyspace 1:0:1=RW,access,delete 2:0:1=OW,update
-        renamenx 3 write,fast keyspace 1:0:1=RW,access,delete 2:0:1=OW,insert
-        scan -2 readonly keyspace
-        touch -2 readonly,fast keyspace 1:-1:1=RO
-        ttl 2 readonly,fast keyspace 1:0:1=RO,access
-        pttl 2 readonly,fast keyspace 1:0:1=RO,access
-        type 2 readonly,fast keyspace 1:0:1=RO
-        unlink -2 write,fast keyspace 1:-1:1=RM,delete
-        dbsize 1 readonly,fast keyspace
-        flushdb -1 write keyspace,dangerous
-        flushall -1 write keyspace,dangerous
-        swapdb 3 write,fast keyspace,dangerous
-        object|encoding 3 readonly keyspace 2:0:1=RO
-        object|freq 3 readonly keyspace 2:0:1=RO
-        object|help 2 loading,stale keyspace
-        object|idletime 3 readonly keyspace 2:0:1=RO
-        object|refcount 3 readonly keyspace 2:0:1=RO
+        copy -3 write,denyoom keyspace - 1:0:1=RO,access 2:0:1=OW,update
+        del -2 write keyspace request_policy:multi_shard,response_policy:agg_sum 1:-1:1=RM,delete
+        exists -2 readonly,fast keyspace request_policy:multi_shard,response_policy:agg_sum 1:-1:1=RO
+        expire -3 write,fast keyspace - 1:0:1=RW,update
+        pexpire -3 write,fast keyspace - 1:0:1=RW,update
+        expireat -3 write,fast keyspace - 1:0:1=RW,update
+        pexpireat -3 write,fast keyspace - 1:0:1=RW,update
+        expiretime 2 readonly,fast keyspace - 1:0:1=RO,access
+        pexpiretime 2 readonly,fast keyspace - 1:0:1=RO,access
+        keys 2 readonly keyspace,dangerous request_policy:all_shards,nondeterministic_output_order
+        move 3 write,fast keyspace - 1:0:1=RW,access,update
+        object -2 - - -
+        persist 2 write,fast keyspace - 1:0:1=RW,update
+        randomkey 1 readonly keyspace request_policy:all_shards,response_policy:special,nondeterministic_output
+        rename 3 write keyspace - 1:0:1=RW,access,delete 2:0:1=OW,update
+        renamenx 3 write,fast keyspace - 1:0:1=RW,access,delete 2:0:1=OW,insert
+        scan -2 readonly keyspace nondeterministic_output,request_policy:special,response_policy:special
+        touch -2 readonly,fast keyspace request_policy:multi_shard,response_policy:agg_sum 1:-1:1=RO
+        ttl 2 readonly,fast keyspace nondeterministic_output 1:0:1=RO,access
+        pttl 2 readonly,fast keyspace nondeterministic_output 1:0:1=RO,access
+        type 2 readonly,fast keyspace - 1:0:1=RO
+        unlink -2 write,fast keyspace request_policy:multi_shard,response_policy:agg_sum 1:-1:1=RM,delete
+        dbsize 1 readonly,fast keyspace request_policy:all_shards,response_policy:agg_sum
+        flushdb -1 write keyspace,dangerous request_policy:all_shards,response_policy:all_succeeded
+        flushall -1 write keyspace,dangerous request_policy:all_shards,response_policy:all_succeeded
+        swapdb 3 write,fast keyspace,dangerous -
+        object|encoding 3 readonly keyspace nondeterministic_output 2:0:1=RO
+        object|freq 3 readonly keyspace nondeterministic_output 2:0:1=RO
+        object|help 2 loading,stale keyspace -
+        object|idletime 3 readonly keyspace nondeterministic_output 2:0:1=RO
+        object|refcount 3 readonly keyspace nondeterministic_output 2:0:1=RO
     ";
 
     #[test]
@@ -435,6 +457,7 @@ mod tests {
             spec.arity.to_string(),
             listed(spec.flags.names().collect()),
             listed(categories.map(|(_, name)| name).collect()),
+            listed(spec.tips.to_vec()),
         ];
         for KeySpec { first, last, step, flags } in spec.keys {
             words.push(format!("{first}:{last}:{step}={}", flags.join(",")));

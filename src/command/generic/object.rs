@@ -1,6 +1,7 @@
 //! OBJECT: what stands behind a key's value.
 
 use crate::base::error::CommandError;
+use crate::command::help::{self, write_help};
 use crate::command::Ctx;
 use crate::keyspace::{access, EntryView, ValueRef};
 use crate::resp::Args;
@@ -60,32 +61,10 @@ pub(in crate::command) fn refcount_of(value: ValueRef<'_>) -> i64 {
     }
 }
 
-pub(super) fn help(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), CommandError> {
-    ctx.reply.array(HELP.len());
-    for line in HELP {
-        ctx.reply.simple(line);
-    }
+pub(super) fn help(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    write_help(args, help::OBJECT, ctx.reply);
     Ok(())
 }
-
-/// The lines of Redis 7.2.
-const HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Return the kind of internal representation used in order to store the value",
-    "    associated with a <key>.",
-    "FREQ <key>",
-    "    Return the access frequency index of the <key>. The returned integer is",
-    "    proportional to the logarithm of the recent access frequency of the key.",
-    "IDLETIME <key>",
-    "    Return the idle time of the <key>, that is the approximated number of",
-    "    seconds elapsed since the last access to the key.",
-    "REFCOUNT <key>",
-    "    Return the number of references of the value associated with the specified",
-    "    <key>.",
-    "HELP",
-    "    Print this help.",
-];
 
 fn look<'c>(ctx: &'c mut Ctx<'_, '_>, args: Args<'_>) -> Option<EntryView<'c>> {
     let key = ctx.first_key(args.at(2));

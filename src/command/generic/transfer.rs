@@ -7,42 +7,44 @@ use crate::command::Ctx;
 use crate::keyspace::{access, CopyOutcome};
 use crate::resp::Args;
 
-/// What COPY says beside its keys.
+/// What COPY is asked for, also where its keys lie on two shards and the coordinator does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyOptions {
-    /// The database of the destination.
-    pub db: DbIndex,
-    /// Whether an existing destination is overwritten.
+    /// The database that the copy goes to.
+    pub target_db: DbIndex,
+    /// Whether it may take the place of a key.
     pub replace: bool,
 }
 
-/// The options of a COPY from database `db` of `databases`.
-///
-/// # Errors
-/// An unknown option, a database that is none, a key that is to be copied to itself.
-pub fn copy_options(args: Args<'_>, db: DbIndex, databases: u16) -> Result<CopyOptions, CommandError> {
-    let mut options = CopyOptions { db, replace: false };
-    let mut at = 3;
-    while at < args.len() {
-        if args.is(at, "replace") {
-            options.replace = true;
-        } else if args.is(at, "db") && at + 1 < args.len() {
+impl CopyOptions {
+    /// Reads the arguments of COPY.
+    ///
+    /// # Errors
+    /// A bad option, no such database, or source and destination being the same.
+    pub fn parse(args: Args<'_>, source_db: DbIndex, databases: u16) -> Result<CopyOptions, CommandError> {
+        let mut options = CopyOptions { target_db: source_db, replace: false };
+        let mut at = 3;
+        while at < args.len() {
+            if args.is(at, "replace") {
+                options.replace = true;
+            } else if args.is(at, "db") && at + 1 < args.len() {
+                at += 1;
+                options.target_db = database(args.at(at), databases)?;
+            } else {
+                return Err(CommandError::SYNTAX);
+            }
             at += 1;
-            options.db = database(args.at(at), databases)?;
-        } else {
-            return Err(CommandError::SYNTAX);
         }
-        at += 1;
+        if source_db == options.target_db && args.at(1) == args.at(2) {
+            return Err(CommandError::SAME_OBJECT);
+        }
+        Ok(options)
     }
-    if db == options.db && args.at(1) == args.at(2) {
-        return Err(CommandError::SAME_OBJECT);
-    }
-    Ok(options)
 }
 
 pub(super) fn copy(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let (now, source_db) = (ctx.now_ms(), ctx.db);
-    let CopyOptions { db: target_db, replace } = copy_options(args, source_db, ctx.keyspace.databases())?;
+    let CopyOptions { target_db, replace } = CopyOptions::parse(args, source_db, ctx.keyspace.databases())?;
     let source = ctx.first_key(args.at(1));
     let target = ctx.key(args.at(2));
     // The source is read: a use of it, and a hit or a miss.

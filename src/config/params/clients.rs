@@ -2,7 +2,7 @@
 
 use super::{Effect::*, *};
 use crate::config::{
-    special::{ClientsMemory, OutputBufferLimits},
+    limits::{ClientsMemory, OutputBufferLimits},
     value::{bytes, int, LONG_MAX},
 };
 

@@ -8,7 +8,7 @@
 //! `loadmodule`), in `load`.
 
 use super::{
-    value::{Refusal, Value, Written},
+    value::{Arguments, Refusal, Value, Written},
     Config,
 };
 
@@ -41,10 +41,10 @@ pub struct Row {
     pub effect: Effect,
     pub(super) flags: u8,
     pub(super) takes_several: bool,
-    pub(super) read: fn(&mut Config, &[Vec<u8>], bool) -> Result<(), Refusal>,
+    pub(super) read: fn(&mut Config, &Arguments, bool) -> Result<(), Refusal>,
     pub(super) show: fn(&Config) -> Vec<u8>,
     pub(super) lines: fn(&Config, &Config) -> Vec<Written>,
-    pub(super) is_same_line: fn(&[Vec<u8>], &[Vec<u8>]) -> bool,
+    pub(super) is_same_line: fn(&Arguments, &Arguments) -> bool,
 }
 
 /// What a directive does in Ringward.
@@ -104,7 +104,7 @@ impl Row {
 
     /// Puts a new value into `config`, which is spoilt if it is refused. `is_first` is false if the file being read had
     /// this directive before.
-    pub(super) fn read(&self, config: &mut Config, words: &[Vec<u8>], is_first: bool) -> Result<(), Refusal> {
+    pub(super) fn read(&self, config: &mut Config, words: &Arguments, is_first: bool) -> Result<(), Refusal> {
         if !self.takes_several && words.len() != 1 {
             return Err("wrong number of arguments".into());
         }

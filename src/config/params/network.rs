@@ -2,7 +2,7 @@
 
 use super::{Effect::*, *};
 use crate::config::{
-    special::Addresses,
+    places::Addresses,
     value::{int, octal, Text, INT_MAX, UNSET_IF_EMPTY},
 };
 

@@ -2,7 +2,8 @@
 
 use super::{Effect::*, *};
 use crate::config::{
-    special::{Directory, SavePoints},
+    places::Directory,
+    special::SavePoints,
     value::{bytes, int, Text, ANY_TEXT, INT_MAX, LONG_MAX},
     words::{Fsync, SanitizeDump},
 };

@@ -2,7 +2,7 @@
 
 use super::{Effect::*, *};
 use crate::config::{
-    special::ReplicaOf,
+    places::ReplicaOf,
     value::{bytes, int, Text, INT_MAX, LONG_MAX, UNSET_IF_EMPTY},
     words::{DisklessLoad, PropagationError},
 };

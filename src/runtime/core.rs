@@ -1,0 +1,591 @@
+//! The loop of one core.
+//!
+//! A pass: enter the kernel once (which submits the sends of the last pass and collects what has happened since), hand
+//! what was received to the host, deliver the other cores' mail, let the host settle, put its mail into the rings, queue
+//! its replies as sends. If nothing is left to do, the next enter sleeps in our own ring: a socket, the timer, or another
+//! core's message ends the sleep. glommio's reactor gets its turn at every tick of the timer.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use io_uring::types::Timespec;
+use io_uring::{opcode, types};
+
+use super::boot::Shared;
+use super::buffers::Buffers;
+use super::clock::{Clock, Tsc};
+use super::connections::{Connection, Connections, Next};
+use super::listen::{self, Listener};
+use super::mesh::End;
+use super::ring::{buffer_of, goes_on, Completion, Kind, Ring, Tag};
+use super::{log, rss};
+use crate::base::ids::CoreId;
+use crate::base::time::MonoUs;
+use crate::host::batch::Received;
+use crate::host::cron::Usage;
+use crate::host::{Effect, Host, Mail};
+
+/// How often a core asks the kernel what the process uses, for INFO.
+const USAGE_PERIOD_US: u64 = 1_000_000;
+
+/// What travels between cores.
+pub enum Post {
+    /// A host's mail.
+    Mail(Mail),
+    /// A new connection, placed on the receiver by the acceptor.
+    Connection {
+        /// The socket.
+        fd: RawFd,
+        /// Which listener it came from.
+        listener: u32,
+    },
+}
+
+/// One core at work.
+pub struct Core {
+    shared: Arc<Shared>,
+    id: CoreId,
+    host: Host<Tsc>,
+    clock: Clock,
+    ring: Ring,
+    buffers: Buffers,
+    end: End<Post>,
+    /// By session number.
+    connections: Connections,
+    /// Sessions whose output was queued in this pass.
+    sent: Vec<u32>,
+    dirty: Vec<u32>,
+    effects: Vec<Effect>,
+    completions: Vec<Completion>,
+    /// What the pass received; empty outside of `complete`, when the bytes are the kernel's again.
+    received: Vec<Received<'static>>,
+    /// Receives that ended and are armed again when buffers are back.
+    rearm: Vec<u32>,
+    /// New connections that another core's ring had no room for.
+    unplaced: Vec<(CoreId, Post)>,
+    /// On core 0: the listeners, and those whose accept has ended.
+    listeners: Vec<Listener>,
+    rearm_accept: Vec<u32>,
+    signal_fd: Option<RawFd>,
+    signal_info: Box<libc::signalfd_siginfo>,
+    next_tick: MonoUs,
+    next_usage: MonoUs,
+    last_useful: MonoUs,
+    stopping: bool,
+}
+
+impl Core {
+    /// The core's parts, made on its own thread.
+    ///
+    /// # Errors
+    /// The kernel refuses the ring or its buffers.
+    pub fn new(
+        shared: Arc<Shared>,
+        id: CoreId,
+        host: Host<Tsc>,
+        listeners: Vec<Listener>,
+        end: End<Post>,
+    ) -> std::io::Result<Core> {
+        let ring = Ring::new()?;
+        let buffers = Buffers::new(&ring, shared.incremental_buffers)?;
+        let signal_fd = (id == CoreId(0)).then_some(shared.signal_fd);
+        // SAFETY: zeroed bytes are a valid signalfd_siginfo, which the kernel overwrites.
+        let signal_info = Box::new(unsafe { std::mem::zeroed() });
+        Ok(Core {
+            clock: shared.clock,
+            shared,
+            id,
+            host,
+            ring,
+            buffers,
+            end,
+            connections: Connections::default(),
+            sent: Vec::new(),
+            dirty: Vec::new(),
+            effects: Vec::new(),
+            completions: Vec::new(),
+            received: Vec::new(),
+            rearm: Vec::new(),
+            unplaced: Vec::new(),
+            listeners,
+            rearm_accept: Vec::new(),
+            signal_fd,
+            signal_info,
+            next_tick: MonoUs(0),
+            next_usage: MonoUs(0),
+            last_useful: MonoUs(0),
+            stopping: false,
+        })
+    }
+
+    /// Runs until the server stops.
+    pub async fn run(mut self) {
+        self.end.set_ring_fd(self.ring.fd());
+        for index in 0..self.listeners.len() as u32 {
+            self.arm_accept(index);
+        }
+        self.arm_signal();
+        let mut wait = None;
+        loop {
+            self.ring.enter(wait, &mut self.completions);
+            let now = self.clock.now();
+            self.host.set_now(now);
+            let mut useful = self.finish_sends();
+            useful |= self.complete();
+            useful |= self.take_mail();
+            if now.mono >= self.next_tick {
+                self.tick(now.mono);
+                glommio::executor().yield_task_queue_now().await;
+            }
+            let more_work = self.host.work();
+            self.host.settle();
+            useful |= self.send_mail();
+            self.carry_out();
+            self.queue_sends();
+            self.rearm_receives();
+            if self.end.mesh().is_stopping() && self.stop() {
+                return;
+            }
+            if useful {
+                self.last_useful = now.mono;
+            }
+            let pass_us = self.clock.mono().since(now.mono);
+            self.host.passed(pass_us, self.ring.enters);
+            wait = (!more_work && self.may_sleep(now.mono)).then(|| self.time_to_tick(now.mono));
+        }
+    }
+
+    /// Whether there is nothing to do until the kernel or another core says so. Spins first where `spin-us` asks for it.
+    fn may_sleep(&mut self, now: MonoUs) -> bool {
+        let spin_us = self.shared.spin_us;
+        if spin_us > 0 && now.since(self.last_useful) < spin_us {
+            // A few looks at shared memory per clock reading.
+            for _ in 0..64 {
+                if self.ring.has_news() || !self.end.is_empty() {
+                    return false;
+                }
+                std::hint::spin_loop();
+            }
+            return false;
+        }
+        if !self.unplaced.is_empty() {
+            return false;
+        }
+        self.shared.cores == 1 || self.end.park()
+    }
+
+    fn time_to_tick(&self, now: MonoUs) -> Timespec {
+        let us = self.next_tick.since(now).max(1);
+        Timespec::new().sec(us / 1_000_000).nsec((us % 1_000_000) as u32 * 1000)
+    }
+
+    /// The sends of the last pass have been submitted: their buffers are free, or the rest goes the slow way.
+    fn finish_sends(&mut self) -> bool {
+        if self.shared.cores > 1 {
+            self.end.unpark();
+        }
+        for completion in &self.completions {
+            if completion.tag.kind == Kind::SendNow {
+                if let Some(connection) = self.connections.get_mut(completion.tag.index) {
+                    connection.send_fell_short(completion.result);
+                }
+            }
+        }
+        let mut sent = std::mem::take(&mut self.sent);
+        for index in sent.drain(..) {
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            let Some(output) = self.host.output(index) else { continue };
+            let good = connection.after_send(index, output, &mut self.ring);
+            if !good {
+                self.drop_connection(index);
+                continue;
+            }
+            let unsent = connection.unsent_bytes();
+            self.host.sent(index, unsent);
+            let next = connection.flushed(self.host.output(index).is_some_and(|output| !output.is_empty()));
+            self.follow(index, next);
+        }
+        self.sent = sent;
+        false
+    }
+
+    /// Takes the completions of the last enter.
+    fn complete(&mut self) -> bool {
+        let completions = std::mem::take(&mut self.completions);
+        let mut received = std::mem::take(&mut self.received);
+        for completion in &completions {
+            let index = completion.tag.index;
+            match completion.tag.kind {
+                Kind::Receive => {
+                    if let Some(bytes) = self.on_receive(index, completion) {
+                        received.push(Received { session: index, bytes });
+                    }
+                }
+                Kind::SendAll => self.on_sent(index, completion.result),
+                Kind::Accept => self.on_accept(index, completion),
+                Kind::Signal => self.on_signal(),
+                Kind::SendNow | Kind::Wake | Kind::Timer | Kind::Ignored => {}
+            }
+        }
+        if !received.is_empty() {
+            self.host.receive(&received);
+            received.clear();
+        }
+        self.received = received;
+        // What was received has been taken: the buffers go back, and connections that ended are told so only now.
+        let mut returned = false;
+        for completion in &completions {
+            if completion.tag.kind != Kind::Receive {
+                continue;
+            }
+            if let Some(id) = buffer_of(completion.flags) {
+                self.buffers.recycle(id, completion);
+                returned = true;
+            }
+            if !goes_on(completion.flags) {
+                self.receive_ended(completion);
+            }
+        }
+        if returned {
+            self.buffers.publish();
+        }
+        let useful = !completions.is_empty();
+        self.completions = completions;
+        self.completions.clear();
+        useful
+    }
+
+    fn on_receive(&mut self, index: u32, completion: &Completion) -> Option<&'static [u8]> {
+        let id = buffer_of(completion.flags)?;
+        let len = usize::try_from(completion.result).ok()?;
+        // SAFETY: a successful receive into this buffer; it is recycled at the end of `complete`, after the bytes have
+        // been taken, and completions are taken in their order.
+        let bytes = unsafe { self.buffers.bytes(id, len) };
+        let connection = self.connections.get(index)?;
+        (!connection.is_closing() && len > 0).then_some(bytes)
+    }
+
+    /// A multishot receive is over: the client has ended, the buffers had run out, or we have cancelled it.
+    fn receive_ended(&mut self, completion: &Completion) {
+        let index = completion.tag.index;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.receive_ended();
+        if connection.is_closing() {
+            let next = connection.closed();
+            self.follow(index, next);
+            return;
+        }
+        match completion.result {
+            0 if !io_uring::cqueue::sock_nonempty(completion.flags) => {
+                connection.end_of_input();
+                self.host.end_of_input(index);
+            }
+            result if result >= 0 || is_passing(-result) => self.rearm.push(index),
+            _ => self.drop_connection(index),
+        }
+    }
+
+    fn rearm_receives(&mut self) {
+        for index in std::mem::take(&mut self.rearm) {
+            if let Some(connection) = self.connections.get_mut(index) {
+                connection.arm(index, &mut self.ring);
+            }
+        }
+    }
+
+    fn on_sent(&mut self, index: u32, result: i32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let good = connection.on_sent(index, result, &mut self.ring);
+        if connection.is_closing() {
+            let next = connection.closed();
+            self.follow(index, next);
+            return;
+        }
+        if !good {
+            self.drop_connection(index);
+            return;
+        }
+        let unsent = connection.unsent_bytes();
+        let has_output = self.host.output(index).is_some_and(|output| !output.is_empty());
+        if unsent == 0 && has_output {
+            self.dirty.push(index);
+        }
+        let next = connection.flushed(has_output);
+        self.host.sent(index, unsent);
+        self.follow(index, next);
+    }
+
+    /// Queues the output of the sessions that have some.
+    fn queue_sends(&mut self) {
+        self.host.take_dirty(&mut self.dirty);
+        for index in std::mem::take(&mut self.dirty) {
+            let Some(session) = self.host.session(index) else { continue };
+            session.dirty = false;
+            let Some(connection) = self.connections.get_mut(index) else {
+                session.replies.out.clear();
+                continue;
+            };
+            if !connection.can_send() || session.replies.out.is_empty() {
+                continue;
+            }
+            // SAFETY: nothing touches the output before the next `enter`, which is the next thing that the loop does
+            // with the host; `finish_sends` follows it.
+            unsafe { connection.send_now(index, &session.replies.out, &mut self.ring) };
+            self.sent.push(index);
+        }
+    }
+
+    fn take_mail(&mut self) -> bool {
+        let mut any = false;
+        for from in (0..self.shared.cores).map(CoreId).filter(|&from| from != self.id) {
+            while let Some(post) = self.end.pop(from) {
+                any = true;
+                match post {
+                    Post::Mail(mail) => self.host.deliver(from, mail),
+                    Post::Connection { fd, listener } => self.adopt(fd, listener),
+                }
+            }
+        }
+        any
+    }
+
+    fn send_mail(&mut self) -> bool {
+        let mut any = false;
+        for to in (0..self.shared.cores).map(CoreId).filter(|&to| to != self.id) {
+            let mut put = false;
+            for at in (0..self.unplaced.len()).rev() {
+                if self.unplaced[at].0 == to {
+                    let (_, post) = self.unplaced.swap_remove(at);
+                    match self.end.push(to, post) {
+                        Ok(()) => put = true,
+                        Err(post) => self.unplaced.push((to, post)),
+                    }
+                }
+            }
+            while let Some(mail) = self.host.mail_for(to).pop_front() {
+                match self.end.push(to, Post::Mail(mail)) {
+                    Ok(()) => put = true,
+                    Err(Post::Mail(mail)) => {
+                        self.host.mail_for(to).push_front(mail);
+                        break;
+                    }
+                    Err(Post::Connection { .. }) => unreachable!("mail comes back as mail"),
+                }
+            }
+            if put {
+                any = true;
+                self.wake(to);
+            }
+        }
+        any
+    }
+
+    fn wake(&mut self, to: CoreId) {
+        if let Some(fd) = self.end.to_wake(to) {
+            let tag = Tag { kind: Kind::Wake, index: 0 };
+            let entry = opcode::MsgRingData::new(types::Fd(fd), 0, tag.user_data(), None)
+                .build()
+                .flags(io_uring::squeue::Flags::SKIP_SUCCESS)
+                .user_data(Tag { kind: Kind::Ignored, index: 0 }.user_data());
+            // SAFETY: the entry points to no memory.
+            unsafe { self.ring.push(&entry) };
+            self.host.woke();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        self.host.take_effects(&mut self.effects);
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Close { session, flush: true } => {
+                    let has_output = self.host.output(session).is_some_and(|output| !output.is_empty());
+                    if let Some(connection) = self.connections.get_mut(session) {
+                        let next = connection.flush_and_close(has_output);
+                        self.follow(session, next);
+                    }
+                }
+                Effect::Close { session, flush: false } => self.drop_connection(session),
+                Effect::Throttle(session) => {
+                    if let Some(connection) = self.connections.get_mut(session) {
+                        connection.throttle(session, &mut self.ring);
+                    }
+                }
+                Effect::Unthrottle(session) => {
+                    if let Some(connection) = self.connections.get_mut(session) {
+                        connection.unthrottle(session, &mut self.ring);
+                    }
+                }
+                Effect::Configured => self.configured(),
+                Effect::Shutdown => {
+                    tracing::warn!("User requested shutdown...");
+                    self.shut_down();
+                }
+                Effect::Sleep { us } => std::thread::sleep(std::time::Duration::from_micros(us)),
+                Effect::Rewrite { session } => {
+                    let result = self.shared.rewrite_config(self.host.config());
+                    self.host.rewritten(session, result);
+                }
+            }
+        }
+    }
+
+    fn configured(&mut self) {
+        let config = self.host.config();
+        log::set_level(config.process.loglevel);
+        if self.id == CoreId(0) {
+            self.shared.set_maxclients(config.clients.maxclients);
+        }
+    }
+
+    fn follow(&mut self, index: u32, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Gone => {
+                self.connections.remove(index);
+                self.end.displace();
+                self.host.disconnected(index);
+            }
+        }
+    }
+
+    fn drop_connection(&mut self, index: u32) {
+        if let Some(connection) = self.connections.get_mut(index) {
+            let next = connection.close();
+            self.follow(index, next);
+        }
+    }
+
+    fn arm_accept(&mut self, index: u32) {
+        let fd = self.listeners[index as usize].fd();
+        let tag = Tag { kind: Kind::Accept, index };
+        let entry = opcode::AcceptMulti::new(types::Fd(fd))
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(tag.user_data());
+        // SAFETY: the entry points to no memory.
+        unsafe { self.ring.push(&entry) };
+    }
+
+    /// A connection has come in; it goes to the core with the fewest.
+    fn on_accept(&mut self, listener: u32, completion: &Completion) {
+        if !goes_on(completion.flags) {
+            // Armed again at the next tick: if descriptors have run out, sooner would only fail again.
+            self.rearm_accept.push(listener);
+        }
+        let fd = completion.result;
+        if fd < 0 {
+            if fd != -libc::ECANCELED {
+                let error = std::io::Error::from_raw_os_error(-fd);
+                tracing::debug!("Accepting client connection: {error}");
+            }
+            return;
+        }
+        if self.end.mesh().connections() >= self.shared.maxclients() {
+            refuse(fd, b"-ERR max number of clients reached\r\n");
+            self.host.rejected();
+            return;
+        }
+        let to = self.end.least_connected();
+        self.end.place(to);
+        if to == self.id {
+            self.adopt(fd, listener);
+        } else {
+            self.unplaced.push((to, Post::Connection { fd, listener }));
+        }
+    }
+
+    /// A connection that was placed on this core.
+    fn adopt(&mut self, fd: RawFd, listener: u32) {
+        let path = self.shared.listener_paths.get(listener as usize).and_then(Option::as_deref);
+        let keepalive_secs = self.host.config().network.tcp_keepalive_secs;
+        let peer = listen::prepare(fd, path.map(PathBuf::as_path), keepalive_secs);
+        match self.host.connect(peer) {
+            Err(text) => {
+                refuse(fd, text.as_bytes());
+                self.end.displace();
+            }
+            Ok(index) => {
+                let mut connection = Connection::new(fd);
+                connection.arm(index, &mut self.ring);
+                self.connections.insert(index, connection);
+            }
+        }
+    }
+
+    fn arm_signal(&mut self) {
+        let Some(fd) = self.signal_fd else { return };
+        let len = std::mem::size_of::<libc::signalfd_siginfo>() as u32;
+        let to = (&raw mut *self.signal_info).cast::<u8>();
+        let tag = Tag { kind: Kind::Signal, index: 0 };
+        let entry = opcode::Read::new(types::Fd(fd), to, len).build().user_data(tag.user_data());
+        // SAFETY: `signal_info` is boxed and lives as long as the ring; nothing else touches it.
+        unsafe { self.ring.push(&entry) };
+    }
+
+    fn on_signal(&mut self) {
+        let name = match self.signal_info.ssi_signo as i32 {
+            libc::SIGINT => "SIGINT",
+            _ => "SIGTERM",
+        };
+        if self.end.mesh().is_stopping() {
+            tracing::warn!("You insist... exiting now.");
+            std::process::exit(1);
+        }
+        tracing::warn!("Received {name} scheduling shutdown...");
+        self.shut_down();
+        self.arm_signal();
+    }
+
+    /// Tells all cores to stop.
+    fn shut_down(&mut self) {
+        self.end.mesh().stop();
+        for to in (0..self.shared.cores).map(CoreId).filter(|&to| to != self.id) {
+            self.wake(to);
+        }
+    }
+
+    /// The server stops: connections are ended, and when the kernel has given everything back so does the loop.
+    fn stop(&mut self) -> bool {
+        if !self.stopping {
+            self.stopping = true;
+            self.listeners.clear();
+            for index in self.connections.indexes() {
+                self.drop_connection(index);
+            }
+        }
+        self.connections.is_empty()
+    }
+
+    fn tick(&mut self, now: MonoUs) {
+        self.clock.adjust();
+        let hz = u64::from(self.host.config().process.hz.clamp(1, 500));
+        self.next_tick = MonoUs(now.0 + 1_000_000 / hz);
+        if now >= self.next_usage {
+            self.next_usage = MonoUs(now.0 + USAGE_PERIOD_US);
+            let (user_secs, sys_secs) = rss::cpu_secs();
+            self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), user_secs, sys_secs });
+        }
+        self.shared.publish_memory(self.id, self.host.used_memory());
+        self.host.set_total_memory(self.shared.total_memory());
+        self.host.tick();
+        for index in std::mem::take(&mut self.rearm_accept) {
+            if !self.stopping {
+                self.arm_accept(index);
+            }
+        }
+    }
+}
+
+/// Tells a connection why it is not served, as far as it takes it at once, and closes it.
+fn refuse(fd: RawFd, text: &[u8]) {
+    // SAFETY: the text is valid for its length, the descriptor ours; it is not used after the close.
+    unsafe {
+        libc::send(fd, text.as_ptr().cast(), text.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        libc::close(fd);
+    }
+}
+
+fn is_passing(errno: i32) -> bool {
+    matches!(errno, libc::ENOBUFS | libc::EINTR | libc::EAGAIN | libc::ECANCELED)
+}
