@@ -8,7 +8,6 @@ pub mod ids;
 pub mod key;
 pub mod latency;
 pub mod longdouble;
-pub mod latency;
 pub mod num;
 pub mod prng;
 pub mod stats;

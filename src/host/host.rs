@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::cron::{Memory, Pause, ProcessInfo};
 use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
-use super::query::{Gather, Query};
+use super::query::Gather;
 use super::txn::Txn;
 use crate::base::ids::{ClientId, CoreId, ShardId};
 use crate::base::key::KeyHasher;
@@ -15,12 +15,12 @@ use crate::base::stats::{CommandStats, ErrorStats};
 use crate::base::time::{Now, Ticks};
 use crate::command::ctx::CommandOptions;
 use crate::command::Table;
-use crate::config::Config;
+use crate::config::{Config, MaxmemoryPolicy};
 use crate::keyspace::{AccessPolicy, Keyspace, KeyspaceOptions, LfuOptions};
 use crate::node::latency::LatencyMonitor;
 use crate::node::slowlog::SlowLog;
 use crate::node::stats::CoreStats;
-use crate::session::admit::{Allowed, Gate};
+use crate::session::admit::Gate;
 use crate::session::session::Peer;
 use crate::session::{Session, State, Wait};
 use crate::shard::Shard;
@@ -139,7 +139,7 @@ impl<T: Ticks> Host<T> {
         for (index, _) in placement.iter().enumerate().filter(|(_, core)| **core == id) {
             local[index] = Some(shards.len() as u16);
             let keyspace = Keyspace::new(
-                config.databases as u16,
+                config.process.databases as u16,
                 hasher.clone(),
                 KeyspaceOptions { seed: rng.next_u64(), ..keyspace_options(&config, true) },
             );
@@ -181,7 +181,7 @@ impl<T: Ticks> Host<T> {
             slow_ticks: u64::MAX,
             error_stats: ErrorStats::default(),
             stats: CoreStats::default(),
-            slowlog: SlowLog::default(),
+            slowlog: SlowLog::of_core(id.0, cores),
             latency: LatencyMonitor::default(),
             memory: Memory::default(),
             process,
@@ -209,14 +209,15 @@ impl<T: Ticks> Host<T> {
     /// Protected mode refuses it. (`maxclients` is the acceptor's to keep, which knows all cores.)
     pub fn connect(&mut self, peer: Peer) -> Result<u32, &'static str> {
         self.stats.connections_received += 1;
-        if self.config.protected_mode && self.config.requirepass.is_empty() && !peer.local {
+        if self.config.network.is_protected_mode && self.config.security.requirepass.is_empty() && !peer.local
+        {
             self.stats.rejected_connections += 1;
             return Err(PROTECTED_MODE);
         }
         let id = ClientId(self.next_client * u64::from(self.cores) + u64::from(self.id.0) + 1);
         self.next_client += 1;
         let mut session = Box::new(Session::new(id, peer, self.now.mono));
-        session.authenticated = self.config.requirepass.is_empty();
+        session.authenticated = self.config.security.requirepass.is_empty();
         session.refresh_lane();
         self.stats.connected_clients += 1;
         let index = self.free_sessions.pop().unwrap_or_else(|| {
@@ -234,10 +235,7 @@ impl<T: Ticks> Host<T> {
         session.input = Default::default();
         session.replies.out = Vec::new();
         self.stats.connected_clients -= 1;
-        if session.monitor {
-            self.local_monitors.retain(|&other| other != index);
-            self.broadcast(Query::Monitors(-1));
-        }
+        self.remove_monitor(index);
         self.release_session(index);
     }
 
@@ -435,6 +433,7 @@ impl<T: Ticks> Host<T> {
             return;
         }
         session.state = State::Closing;
+        session.fast = false;
         session.input = Default::default();
         if at_once || session.replies.waiting() == 0 {
             self.effects.push(Effect::Close { session: index, flush: !at_once });
@@ -443,17 +442,15 @@ impl<T: Ticks> Host<T> {
 
     /// Takes over what the configuration says about this core.
     pub(super) fn apply_config(&mut self) {
-        self.gate.debug = match self.config.enable_debug_command.as_str() {
-            "yes" => Allowed::Yes,
-            "local" => Allowed::Local,
-            _ => Allowed::No,
-        };
-        let slow_us = self.config.slowlog_log_slower_than_us;
+        self.gate.debug = self.config.security.enable_debug_command;
+        self.refresh_memory_gate();
+        self.latency.set_threshold_ms(self.config.monitoring.latency_monitor_threshold_ms);
+        let slow_us = self.config.monitoring.slowlog_log_slower_than_us;
         self.slow_ticks = match u64::try_from(slow_us) {
             Err(_) => u64::MAX,
             Ok(us) => us.saturating_mul(1000).saturating_mul(1024) / self.ticks.ns_per_tick_1024().max(1),
         };
-        self.slowlog.set_len_max(self.config.slowlog_max_len as usize);
+        self.slowlog.set_len_max(self.config.monitoring.slowlog_max_len as usize);
         for shard in &mut self.shards {
             shard.options = command_options(&self.config);
             let active_expire = shard.keyspace.options().active_expire;
@@ -478,20 +475,24 @@ pub(super) fn mark_dirty(session: &mut Session, index: u32, dirty: &mut Vec<u32>
 /// The configuration's limits for commands.
 pub(super) fn command_options(config: &Config) -> CommandOptions {
     CommandOptions {
-        string_bytes_max: config.proto_max_bulk_len_bytes,
-        databases: config.databases as u16,
-        lfu: config.maxmemory_policy.ends_with("lfu"),
-        lazy_flush: config.lazyfree_lazy_user_flush,
-        lazy_del: config.lazyfree_lazy_user_del,
+        string_bytes_max: config.clients.proto_max_bulk_len_bytes,
+        databases: config.process.databases as u16,
+        lfu: is_lfu(config),
+        lazy_flush: config.memory.lazyfree_lazy_user_flush,
+        lazy_del: config.memory.lazyfree_lazy_user_del,
     }
+}
+
+fn is_lfu(config: &Config) -> bool {
+    matches!(config.memory.maxmemory_policy, MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu)
 }
 
 fn keyspace_options(config: &Config, active_expire: bool) -> KeyspaceOptions {
     KeyspaceOptions {
-        access: if config.maxmemory_policy.ends_with("lfu") { AccessPolicy::Lfu } else { AccessPolicy::Lru },
+        access: if is_lfu(config) { AccessPolicy::Lfu } else { AccessPolicy::Lru },
         lfu: LfuOptions {
-            log_factor: config.lfu_log_factor as u32,
-            decay_time_min: config.lfu_decay_time as u32,
+            log_factor: config.memory.lfu_log_factor,
+            decay_minutes: config.memory.lfu_decay_time_minutes,
         },
         active_expire,
         seed: 0,

@@ -42,7 +42,8 @@ impl<T: Ticks> Host<T> {
         }
         let Some(session) = self.sessions[index as usize].as_deref() else { return };
         let mut line = {
-            let (secs, micros) = (self.now.unix_us.div_euclid(1_000_000), self.now.unix_us.rem_euclid(1_000_000));
+            let (secs, micros) =
+                (self.now.unix_us.div_euclid(1_000_000), self.now.unix_us.rem_euclid(1_000_000));
             let from = if session.peer.unix {
                 format!("unix:{}", String::from_utf8_lossy(&self.config.network.unixsocket))
             } else {

@@ -58,7 +58,7 @@ impl<T: Ticks> Host<T> {
             },
             SessionOp::Echo => self.reply(index, |reply| reply.bulk(args.at(1))),
             SessionOp::Quit => {
-                self.reply(index, Reply::ok);
+                self.reply_ok(index);
                 self.close(index, false);
             }
             SessionOp::Reset => self.reset(index),
@@ -107,7 +107,7 @@ impl<T: Ticks> Host<T> {
                         _ => session.no_touch = is_on,
                     }
                 }
-                self.reply(index, Reply::ok);
+                self.reply_ok(index);
             }
             SessionOp::ClientReply => self.client_reply(index, args)?,
             SessionOp::ClientSetinfo => self.set_info(index, args)?,
@@ -119,7 +119,7 @@ impl<T: Ticks> Host<T> {
                 if let Some(session) = self.session(index) {
                     session.name = name.to_vec();
                 }
-                self.reply(index, Reply::ok);
+                self.reply_ok(index);
             }
             SessionOp::Command => self.introspect(index, introspect::command),
             SessionOp::CommandCount => self.introspect(index, introspect::command_count),
@@ -173,7 +173,7 @@ impl<T: Ticks> Host<T> {
             _ => return Err(CommandError::SYNTAX),
         };
         self.authenticate(index, user, password)?;
-        self.reply(index, Reply::ok);
+        self.reply_ok(index);
         Ok(())
     }
 
@@ -266,7 +266,7 @@ impl<T: Ticks> Host<T> {
         if let Some(session) = self.session(index) {
             session.db = DbIndex(db);
         }
-        self.reply(index, Reply::ok);
+        self.reply_ok(index);
         Ok(())
     }
 
@@ -295,7 +295,7 @@ impl<T: Ticks> Host<T> {
         }
         session.refresh_lane();
         if args.is(2, "on") {
-            self.reply(index, Reply::ok);
+            self.reply_ok(index);
         }
         Ok(())
     }
@@ -317,7 +317,7 @@ impl<T: Ticks> Host<T> {
             let field = if is_name { &mut session.lib_name } else { &mut session.lib_ver };
             *field = value.to_vec();
         }
-        self.reply(index, Reply::ok);
+        self.reply_ok(index);
         Ok(())
     }
 
@@ -337,7 +337,7 @@ impl<T: Ticks> Host<T> {
                 } else if !args.is(2, "off") {
                     return Err(CommandError::SYNTAX);
                 }
-                self.reply(index, Reply::ok);
+                self.reply_ok(index);
             }
             _ => self.reply(index, |reply| {
                 reply.map(3);

@@ -82,11 +82,11 @@ pub struct Info<'a> {
     pub shards: usize,
 }
 
-impl Info<'_> {
+impl<'a> Info<'a> {
     /// The text.
     pub fn text(&self, sections: &Sections) -> String {
-        type Section = (&'static str, &'static str, fn(&Info<'_>, &mut Text));
-        const SECTIONS: [Section; 15] = [
+        type Section<'a> = (&'static str, &'static str, fn(&Info<'a>, &mut Text));
+        let known: [Section<'a>; 15] = [
             ("server", "Server", Info::server),
             ("clients", "Clients", Info::clients),
             ("memory", "Memory", Info::memory),
@@ -104,7 +104,7 @@ impl Info<'_> {
             ("debug", "Debug", Info::debug),
         ];
         let mut text = Text(String::new());
-        for (name, title, write) in SECTIONS {
+        for (name, title, write) in known {
             let wanted = match name {
                 "module_list" => sections.has(name) || sections.has("modules"),
                 // Shown only by name, as in Redis.
@@ -139,7 +139,10 @@ impl Info<'_> {
         text.put("atomicvar_api", "none");
         text.put("gcc_version", "0.0.0");
         text.put("process_id", process.pid);
-        text.put("process_supervised", if process.supervised.is_empty() { "no" } else { &process.supervised });
+        text.put(
+            "process_supervised",
+            if process.supervised.is_empty() { "no" } else { &process.supervised },
+        );
         text.put("run_id", &process.run_id);
         text.put("tcp_port", port);
         text.put("server_time_usec", self.now.unix_us);
@@ -157,8 +160,12 @@ impl Info<'_> {
     fn listeners(&self, text: &mut Text) {
         let network = &self.config.network;
         if network.port != 0 {
-            let binds: String =
-                network.binds.0.iter().map(|bind| format!(",bind={}", String::from_utf8_lossy(bind))).collect();
+            let binds: String = network
+                .binds
+                .0
+                .iter()
+                .map(|bind| format!(",bind={}", String::from_utf8_lossy(bind)))
+                .collect();
             text.put("listener0", format_args!("name=tcp{binds},port={}", network.port));
         }
         if !network.unixsocket.is_empty() {
@@ -246,7 +253,9 @@ impl Info<'_> {
     }
 
     fn persistence(&self, text: &mut Text) {
-        for name in ["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"] {
+        for name in
+            ["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]
+        {
             text.put(name, 0);
         }
         text.put("current_fork_perc", "0.00");
@@ -258,7 +267,9 @@ impl Info<'_> {
         text.put("rdb_last_bgsave_status", "ok");
         text.put("rdb_last_bgsave_time_sec", -1);
         text.put("rdb_current_bgsave_time_sec", -1);
-        for name in ["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"] {
+        for name in
+            ["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]
+        {
             text.put(name, 0);
         }
         for name in ["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"] {
@@ -346,9 +357,15 @@ impl Info<'_> {
         text.put("reply_buffer_expands", 0);
         text.put("eventloop_cycles", stats.passes);
         text.put("eventloop_duration_sum", stats.pass_us_sum);
-        text.put("eventloop_duration_cmd_sum", report.commands.iter().map(|stats| stats.total_us()).sum::<u64>());
+        text.put(
+            "eventloop_duration_cmd_sum",
+            report.commands.iter().map(|stats| stats.total_us()).sum::<u64>(),
+        );
         text.put("instantaneous_eventloop_cycles_per_sec", rates.passes as u64);
-        text.put("instantaneous_eventloop_duration_usec", stats.pass_us_sum.checked_div(stats.passes).unwrap_or(0));
+        text.put(
+            "instantaneous_eventloop_duration_usec",
+            stats.pass_us_sum.checked_div(stats.passes).unwrap_or(0),
+        );
         text.put("acl_access_denied_auth", stats.auth_failures);
         text.put("acl_access_denied_cmd", 0);
         text.put("acl_access_denied_key", 0);
@@ -417,7 +434,9 @@ impl Info<'_> {
             }
             let figures: Vec<String> = percentiles
                 .iter()
-                .map(|&percentile| format!("p{percentile}={:.3}", stats.percentile_ns(percentile) as f64 / 1000.0))
+                .map(|&percentile| {
+                    format!("p{percentile}={:.3}", stats.percentile_ns(percentile) as f64 / 1000.0)
+                })
                 .collect();
             let _ = write!(text.0, "latency_percentiles_usec_{}:{}\r\n", spec.name, figures.join(","));
         }

@@ -193,7 +193,8 @@ impl KillFilter {
                     let number = parse_i64(value)
                         .ok_or(CommandError::new("ERR maxage is not an integer or out of range"))?;
                     let refusal = CommandError::new("ERR maxage should be greater than 0");
-                    filter.max_age_secs = Some(u64::try_from(number).ok().filter(|&age| age > 0).ok_or(refusal)?);
+                    filter.max_age_secs =
+                        Some(u64::try_from(number).ok().filter(|&age| age > 0).ok_or(refusal)?);
                 }
                 _ => return Err(CommandError::SYNTAX),
             }
@@ -241,7 +242,12 @@ mod tests {
     }
 
     fn session() -> Session {
-        let peer = Peer { addr: "127.0.0.1:5".to_owned(), laddr: "127.0.0.1:6379".to_owned(), fd: 8, ..Peer::default() };
+        let peer = Peer {
+            addr: "127.0.0.1:5".to_owned(),
+            laddr: "127.0.0.1:6379".to_owned(),
+            fd: 8,
+            ..Peer::default()
+        };
         Session::new(ClientId(7), peer, MonoUs(1_000_000))
     }
 
@@ -255,7 +261,8 @@ mod tests {
             "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem rbs rbp obl \
              oll omem tot-mem events cmd user redir resp lib-name lib-ver"
         );
-        assert!(line.starts_with("id=7 addr=127.0.0.1:5 laddr=127.0.0.1:6379 fd=8 name= age=4 idle=4 flags=N db=0 "));
+        assert!(line
+            .starts_with("id=7 addr=127.0.0.1:5 laddr=127.0.0.1:6379 fd=8 name= age=4 idle=4 flags=N db=0 "));
         assert!(line.ends_with(" cmd=NULL user=default redir=-1 resp=2 lib-name= lib-ver="), "{line}");
     }
 
