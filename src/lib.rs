@@ -23,3 +23,5 @@ pub mod node;
 pub mod session;
 
 pub mod host;
+
+pub mod runtime;

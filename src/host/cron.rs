@@ -27,8 +27,6 @@ pub struct Memory {
     pub used_bytes: u64,
     /// The most that this ever was.
     pub peak_bytes: u64,
-    /// What the process took before the first client came.
-    pub startup_bytes: u64,
 }
 
 /// What `tick` and `work` remember.
@@ -132,8 +130,8 @@ impl<T: Ticks> Host<T> {
     }
 
     /// What all cores use together; with `maxmemory` reached, writes that need memory are refused from now on.
-    pub fn set_memory(&mut self, memory: Memory) {
-        self.memory = Memory { peak_bytes: memory.peak_bytes.max(self.memory.peak_bytes), ..memory };
+    pub fn set_total_memory(&mut self, used_bytes: u64) {
+        self.memory = Memory { used_bytes, peak_bytes: self.memory.peak_bytes.max(used_bytes) };
         self.refresh_memory_gate();
     }
 

@@ -139,7 +139,7 @@ impl<T: Ticks> Host<T> {
         for (index, _) in placement.iter().enumerate().filter(|(_, core)| **core == id) {
             local[index] = Some(shards.len() as u16);
             let keyspace = Keyspace::new(
-                config.process.databases as u16,
+                databases(&config),
                 hasher.clone(),
                 KeyspaceOptions { seed: rng.next_u64(), ..keyspace_options(&config, true) },
             );
@@ -162,7 +162,7 @@ impl<T: Ticks> Host<T> {
             ticks,
             now: Now::default(),
             rng,
-            gate: Gate::default(),
+            gate: Gate { out_of_memory: false, debug: config.security.enable_debug_command },
             attention: false,
             pause: None,
             monitors: 0,
@@ -476,11 +476,16 @@ pub(super) fn mark_dirty(session: &mut Session, index: u32, dirty: &mut Vec<u32>
 pub(super) fn command_options(config: &Config) -> CommandOptions {
     CommandOptions {
         string_bytes_max: config.clients.proto_max_bulk_len_bytes,
-        databases: config.process.databases as u16,
+        databases: databases(config),
         lfu: is_lfu(config),
         lazy_flush: config.memory.lazyfree_lazy_user_flush,
         lazy_del: config.memory.lazyfree_lazy_user_del,
     }
+}
+
+/// `databases`, at most what a `DbIndex` can number.
+fn databases(config: &Config) -> u16 {
+    u16::try_from(config.process.databases).unwrap_or(u16::MAX)
 }
 
 fn is_lfu(config: &Config) -> bool {

@@ -10,7 +10,7 @@ pub struct Footprint {
     pub used_bytes: u64,
     /// The most that was ever used.
     pub peak_bytes: u64,
-    /// Used before the first client came.
+    /// Used before the first client came: only data and buffers are counted, so nothing.
     pub startup_bytes: u64,
     /// Keys and values.
     pub dataset_bytes: u64,
@@ -28,17 +28,16 @@ pub struct Footprint {
 
 impl Footprint {
     /// The figures of all cores' report. `peak_bytes` is the peak so far.
-    pub fn new(report: &Report, peak_bytes: u64, startup_bytes: u64, usage: Usage) -> Self {
-        let used_bytes = startup_bytes + report.used_bytes();
+    pub fn new(report: &Report, peak_bytes: u64, usage: Usage) -> Self {
+        let used_bytes = report.used_bytes();
         Footprint {
             used_bytes,
             peak_bytes: peak_bytes.max(used_bytes),
-            startup_bytes,
+            startup_bytes: 0,
             dataset_bytes: report.memory.dataset_bytes,
             table_bytes: report.memory.table_bytes,
             clients_bytes: report.sessions.memory_bytes,
-            resident_bytes: (startup_bytes + report.memory.resident_bytes + report.sessions.memory_bytes)
-                .max(used_bytes),
+            resident_bytes: (report.memory.resident_bytes + report.sessions.memory_bytes).max(used_bytes),
             rss_bytes: usage.rss_bytes,
             keys: report.keys(),
         }

@@ -96,8 +96,10 @@ impl Shared {
             }
             std::fs::rename(&temporary, path)?;
             // The rename, too, must survive a crash.
-            std::fs::File::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-                .sync_all()
+            std::fs::File::open(
+                path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+            )?
+            .sync_all()
         };
         rewrite().map_err(|error| {
             tracing::warn!("CONFIG REWRITE failed: {error}");
@@ -158,7 +160,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn start(invocation: &Invocation) -> Result<(), Refusal> {
     let all = Table::new(&[]).map_err(Refusal::Start)?;
-    let Loaded { config, warnings } = config::load(invocation, &Files { table: &all }).map_err(Refusal::Config)?;
+    let Loaded { config, warnings } =
+        config::load(invocation, &Files { table: &all }).map_err(Refusal::Config)?;
     // The file's name must hold after the change of folder.
     let config_file = match &invocation.config_file {
         None => None,
@@ -231,7 +234,7 @@ fn run_cores(
         *secret = getrandom::u64().map_err(|error| Refusal::Start(format!("no randomness: {error}")))?;
     }
     let [a, b, c, d, seed, run_id @ ..] = secrets;
-    let process = process_info(&config, config_file.as_deref(), run_id);
+    let process = process_info(config_file.as_deref(), run_id);
     let config = Arc::new(config);
     let shared = Arc::new(Shared {
         clock: Clock::start(),
@@ -281,9 +284,10 @@ fn run_cores(
             })
             .map_err(|error| Refusal::Host {
                 what: format!("Can't start a thread pinned to processor {processor}: {error}"),
-                remedy: "Name processors that this process may run on with --cores, and see that 'ulimit -l' \
+                remedy:
+                    "Name processors that this process may run on with --cores, and see that 'ulimit -l' \
                          (LimitMEMLOCK) allows some megabytes"
-                    .to_owned(),
+                        .to_owned(),
             })?;
         threads.push(thread);
     }
@@ -382,14 +386,16 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, Refusal> {
         let binds: Vec<String> = network.binds.0.iter().map(ToString::to_string).collect();
         listeners = listen::tcp(&binds, network.port, network.tcp_backlog).map_err(Refusal::Start)?;
         if listeners.is_empty() && !binds.is_empty() {
-            return Err(Refusal::Start(format!("Failed listening on port {} (tcp), aborting.", network.port)));
+            return Err(Refusal::Start(format!(
+                "Failed listening on port {} (tcp), aborting.",
+                network.port
+            )));
         }
     }
     if !network.unixsocket.is_empty() {
         let path = network.unixsocket.as_path();
-        listeners.push(
-            listen::unix(path, network.unixsocket_mode, network.tcp_backlog).map_err(Refusal::Start)?,
-        );
+        listeners
+            .push(listen::unix(path, network.unixsocket_mode, network.tcp_backlog).map_err(Refusal::Start)?);
     }
     if listeners.is_empty() {
         return Err(Refusal::Start("Configured to not listen anywhere, exiting.".to_owned()));
@@ -406,14 +412,17 @@ fn pidfile(config: &Config) -> Option<PathBuf> {
     config.process.is_daemon.then(|| PathBuf::from("/var/run/redis.pid"))
 }
 
-fn process_info(config: &Config, config_file: Option<&Path>, run_id: [u64; 3]) -> ProcessInfo {
+fn process_info(config_file: Option<&Path>, run_id: [u64; 3]) -> ProcessInfo {
     ProcessInfo {
         pid: std::process::id(),
-        port: config.network.port,
         executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
         config_file: config_file.map_or_else(String::new, |path| path.display().to_string()),
         run_id: run_id.iter().map(|word| format!("{word:016x}")).collect::<String>()[..40].to_owned(),
         os: system(),
+        started_unix_us: std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros() as i64),
+        system_memory_bytes: system_memory_bytes(),
         ..ProcessInfo::default()
     }
 }
@@ -429,6 +438,12 @@ fn system() -> String {
     [&name.sysname, &name.release, &name.machine]
         .map(|part| part.iter().take_while(|&&c| c != 0).map(|&c| char::from(c as u8)).collect::<String>())
         .join(" ")
+}
+
+fn system_memory_bytes() -> u64 {
+    // SAFETY: asks for two numbers.
+    let (pages, page) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).unwrap_or(0) * u64::try_from(page).unwrap_or(0)
 }
 
 /// An error as the C library words it.

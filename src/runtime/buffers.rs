@@ -70,9 +70,7 @@ impl Buffers {
         }
         // SAFETY: the kernel wrote `len` bytes at the current offset of this buffer and will not touch them again
         // before the buffer is added anew.
-        unsafe {
-            std::slice::from_raw_parts(self.memory.add(usize::from(id) * BYTES + offset as usize), len)
-        }
+        unsafe { std::slice::from_raw_parts(self.memory.add(usize::from(id) * BYTES + offset as usize), len) }
     }
 
     /// The bytes of a completion have been taken: the buffer goes back to the kernel unless it is still in use.

@@ -6,7 +6,6 @@
 //! core's message ends the sleep. glommio's reactor gets its turn at every tick of the timer.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use io_uring::types::Timespec;
@@ -28,6 +27,9 @@ use crate::host::{Effect, Host, Mail};
 
 /// How often a core asks the kernel what the process uses, for INFO.
 const USAGE_PERIOD_US: u64 = 1_000_000;
+
+/// How long a stopping core waits for the kernel to give its connections back.
+const STOP_US_MAX: u64 = 2_000_000;
 
 /// What travels between cores.
 pub enum Post {
@@ -72,7 +74,8 @@ pub struct Core {
     next_tick: MonoUs,
     next_usage: MonoUs,
     last_useful: MonoUs,
-    stopping: bool,
+    /// Set once the server stops: when this core gives up waiting for the kernel.
+    stop_by: Option<MonoUs>,
 }
 
 impl Core {
@@ -115,7 +118,7 @@ impl Core {
             next_tick: MonoUs(0),
             next_usage: MonoUs(0),
             last_useful: MonoUs(0),
-            stopping: false,
+            stop_by: None,
         })
     }
 
@@ -158,21 +161,35 @@ impl Core {
 
     /// Whether there is nothing to do until the kernel or another core says so. Spins first where `spin-us` asks for it.
     fn may_sleep(&mut self, now: MonoUs) -> bool {
-        let spin_us = self.shared.spin_us;
-        if spin_us > 0 && now.since(self.last_useful) < spin_us {
-            // A few looks at shared memory per clock reading.
-            for _ in 0..64 {
-                if self.ring.has_news() || !self.end.is_empty() {
-                    return false;
-                }
-                std::hint::spin_loop();
-            }
-            return false;
-        }
         if !self.unplaced.is_empty() {
             return false;
         }
+        if self.shared.spin_us > 0 {
+            // What was queued must not wait for the spin.
+            if self.ring.has_unsubmitted() {
+                return false;
+            }
+            if self.spin(now) {
+                return false;
+            }
+        }
         self.shared.cores == 1 || self.end.park()
+    }
+
+    /// Looks for news in shared memory until `spin-us` have passed since there was something to do. Whether there is.
+    fn spin(&mut self, now: MonoUs) -> bool {
+        let mut now = now;
+        while now.since(self.last_useful) < self.shared.spin_us && now < self.next_tick {
+            // Many looks per reading of the clock.
+            for _ in 0..32 {
+                if self.ring.has_news() || !self.end.is_empty() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            now = self.clock.mono();
+        }
+        false
     }
 
     fn time_to_tick(&self, now: MonoUs) -> Timespec {
@@ -336,9 +353,14 @@ impl Core {
         }
     }
 
+    fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
+        let id = self.id;
+        (0..self.shared.cores).map(CoreId).filter(move |&other| other != id)
+    }
+
     fn take_mail(&mut self) -> bool {
         let mut any = false;
-        for from in (0..self.shared.cores).map(CoreId).filter(|&from| from != self.id) {
+        for from in self.others() {
             while let Some(post) = self.end.pop(from) {
                 any = true;
                 match post {
@@ -352,7 +374,7 @@ impl Core {
 
     fn send_mail(&mut self) -> bool {
         let mut any = false;
-        for to in (0..self.shared.cores).map(CoreId).filter(|&to| to != self.id) {
+        for to in self.others() {
             let mut put = false;
             for at in (0..self.unplaced.len()).rev() {
                 if self.unplaced[at].0 == to {
@@ -421,7 +443,10 @@ impl Core {
                     tracing::warn!("User requested shutdown...");
                     self.shut_down();
                 }
-                Effect::Sleep { us } => std::thread::sleep(std::time::Duration::from_micros(us)),
+                Effect::Sleep { us, asker, number } => {
+                    std::thread::sleep(std::time::Duration::from_micros(us));
+                    self.host.slept(asker, number);
+                }
                 Effect::Rewrite { session } => {
                     let result = self.shared.rewrite_config(self.host.config());
                     self.host.rewritten(session, result);
@@ -497,9 +522,14 @@ impl Core {
 
     /// A connection that was placed on this core.
     fn adopt(&mut self, fd: RawFd, listener: u32) {
+        if self.stop_by.is_some() {
+            refuse(fd, b"");
+            self.end.displace();
+            return;
+        }
         let path = self.shared.listener_paths.get(listener as usize).and_then(Option::as_deref);
         let keepalive_secs = self.host.config().network.tcp_keepalive_secs;
-        let peer = listen::prepare(fd, path.map(PathBuf::as_path), keepalive_secs);
+        let peer = listen::prepare(fd, path, keepalive_secs);
         match self.host.connect(peer) {
             Err(text) => {
                 refuse(fd, text.as_bytes());
@@ -540,21 +570,21 @@ impl Core {
     /// Tells all cores to stop.
     fn shut_down(&mut self) {
         self.end.mesh().stop();
-        for to in (0..self.shared.cores).map(CoreId).filter(|&to| to != self.id) {
+        for to in self.others() {
             self.wake(to);
         }
     }
 
     /// The server stops: connections are ended, and when the kernel has given everything back so does the loop.
     fn stop(&mut self) -> bool {
-        if !self.stopping {
-            self.stopping = true;
+        if self.stop_by.is_none() {
+            self.stop_by = Some(MonoUs(self.clock.mono().0 + STOP_US_MAX));
             self.listeners.clear();
             for index in self.connections.indexes() {
                 self.drop_connection(index);
             }
         }
-        self.connections.is_empty()
+        self.connections.is_empty() || self.stop_by.is_some_and(|by| self.clock.mono() >= by)
     }
 
     fn tick(&mut self, now: MonoUs) {
@@ -563,14 +593,14 @@ impl Core {
         self.next_tick = MonoUs(now.0 + 1_000_000 / hz);
         if now >= self.next_usage {
             self.next_usage = MonoUs(now.0 + USAGE_PERIOD_US);
-            let (user_secs, sys_secs) = rss::cpu_secs();
-            self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), user_secs, sys_secs });
+            let (cpu_user_us, cpu_sys_us) = rss::cpu_us();
+            self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), cpu_user_us, cpu_sys_us });
         }
         self.shared.publish_memory(self.id, self.host.used_memory());
         self.host.set_total_memory(self.shared.total_memory());
         self.host.tick();
         for index in std::mem::take(&mut self.rearm_accept) {
-            if !self.stopping {
+            if self.stop_by.is_none() {
                 self.arm_accept(index);
             }
         }

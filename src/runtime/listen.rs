@@ -37,7 +37,9 @@ pub fn tcp(binds: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, S
             Err(error) => {
                 let unavailable = matches!(
                     error.raw_os_error(),
-                    Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOPROTOOPT | libc::EPROTONOSUPPORT)
+                    Some(
+                        libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOPROTOOPT | libc::EPROTONOSUPPORT
+                    )
                 );
                 if optional && unavailable {
                     continue;

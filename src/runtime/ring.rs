@@ -188,6 +188,12 @@ impl Ring {
         unsafe { self.ring.submitter().enter::<libc::sigset_t>(entries, 0, GETEVENTS, None) }
     }
 
+    /// Whether entries wait for the next `enter`.
+    #[inline]
+    pub fn has_unsubmitted(&mut self) -> bool {
+        !self.ring.submission().is_empty()
+    }
+
     /// Whether something has completed or would at the next `enter`: looks at shared memory only.
     #[inline]
     pub fn has_news(&mut self) -> bool {

@@ -10,14 +10,14 @@ pub fn resident_bytes() -> u64 {
     pages.unwrap_or(0) * u64::try_from(page_bytes).unwrap_or(4096)
 }
 
-/// Processor time of all threads: user and system seconds.
-pub fn cpu_secs() -> (f64, f64) {
+/// Processor time of all threads, ended ones included: user and system, in microseconds.
+pub fn cpu_us() -> (u64, u64) {
     // SAFETY: zeroed bytes are a valid rusage, and the kernel fills it.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
         usage
     };
-    let secs = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    (secs(usage.ru_utime), secs(usage.ru_stime))
+    let us = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    (us(usage.ru_utime), us(usage.ru_stime))
 }

@@ -106,7 +106,7 @@ impl<T: Ticks> Host<T> {
     }
 
     fn footprint(&self, report: &Report) -> Footprint {
-        Footprint::new(report, self.memory.peak_bytes, self.memory.startup_bytes, self.process.usage)
+        Footprint::new(report, self.memory.peak_bytes, self.process.usage)
     }
 
     fn info(&self, report: &Report, sections: &Sections) -> String {
