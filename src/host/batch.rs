@@ -119,6 +119,7 @@ pub(super) enum Flow {
 impl<T: Ticks> Host<T> {
     /// Takes what the sockets have brought, oldest first, and runs what can run.
     pub fn receive(&mut self, pieces: &[Received<'_>]) {
+        self.stats.reads += pieces.len() as u64;
         for (at, piece) in pieces.iter().enumerate() {
             let Some(session) = self.sessions[piece.session as usize].as_deref_mut() else { continue };
             session.active = self.now.mono;

@@ -146,11 +146,6 @@ impl<T: Ticks> Host<T> {
         keyspaces + self.cron.sessions_use.memory_bytes
     }
 
-    /// The counters, for what only the runtime knows of.
-    pub fn stats(&mut self) -> &mut CoreStats {
-        &mut self.stats
-    }
-
     /// Everything that INFO tells of this core.
     pub(super) fn report(&self) -> Report {
         let mut report = Report {

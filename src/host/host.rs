@@ -307,6 +307,13 @@ impl<T: Ticks> Host<T> {
         self.stats.pass_us_max = self.stats.pass_us_max.max(us);
     }
 
+    /// So many bytes are on their way to a client.
+    #[inline]
+    pub fn count_send(&mut self, bytes: u64) {
+        self.stats.writes += 1;
+        self.stats.net_output_bytes += bytes;
+    }
+
     /// Another core had to be woken.
     #[inline]
     pub fn woke(&mut self) {
@@ -350,6 +357,7 @@ impl<T: Ticks> Host<T> {
             if outbox.in_flight < PARCELS_IN_FLIGHT_MAX {
                 if let Some(parcel) = outbox.open.take() {
                     outbox.in_flight += 1;
+                    self.stats.parcels += 1;
                     outbox.mail.push_back(Mail::Requests(parcel));
                 }
             }

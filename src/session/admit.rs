@@ -29,14 +29,14 @@ impl Default for Gate {
 /// There is no such command or subcommand; the text quotes the request as Redis does.
 pub fn find(table: &Table, args: Args<'_>) -> Result<CommandId, CommandError> {
     let id = table.find(args.at(0)).ok_or_else(|| help::unknown_command(args))?;
-    match table.spec(id).run {
-        Run::Container => {
-            let Some(sub) = args.get(1) else {
-                return Err(CommandError::arity(table.spec(id).name));
-            };
+    let spec = table.spec(id);
+    match args.get(1) {
+        // COMMAND is one of its own and a container.
+        Some(sub) if !spec.subcommands.is_empty() => {
             table.find_sub(id, sub).ok_or_else(|| help::unknown_subcommand(args))
         }
-        Run::Shard(..) | Run::Session(_) | Run::Node(_) => Ok(id),
+        None if matches!(spec.run, Run::Container) => Err(CommandError::arity(spec.name)),
+        _ => Ok(id),
     }
 }
 
