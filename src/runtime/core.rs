@@ -294,7 +294,8 @@ impl Core {
             return;
         }
         match completion.result {
-            0 if !io_uring::cqueue::sock_nonempty(completion.flags) => {
+            // A stream's receive of nothing is its end, whatever SOCK_NONEMPTY says: Linux 6.18 sets it then, too.
+            0 => {
                 connection.end_of_input();
                 self.host.end_of_input(index);
             }
@@ -350,6 +351,8 @@ impl Core {
             // with the host; `finish_sends` follows it.
             unsafe { connection.send_now(index, &session.replies.out, &mut self.ring) };
             self.sent.push(index);
+            let bytes = session.replies.out.len() as u64;
+            self.host.count_send(bytes);
         }
     }
 
@@ -443,7 +446,10 @@ impl Core {
                     tracing::warn!("User requested shutdown...");
                     self.shut_down();
                 }
-                Effect::Sleep { us } => std::thread::sleep(std::time::Duration::from_micros(us)),
+                Effect::Sleep { us, asker, number } => {
+                    std::thread::sleep(std::time::Duration::from_micros(us));
+                    self.host.slept(asker, number);
+                }
                 Effect::Rewrite { session } => {
                     let result = self.shared.rewrite_config(self.host.config());
                     self.host.rewritten(session, result);
