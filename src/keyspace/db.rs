@@ -157,7 +157,7 @@ impl Keyspace {
     /// What `set_touch` said last.
     #[inline]
     pub fn touch(&self) -> Touch {
-        self.touch
+        self.core.touch
     }
 
     /// Asks the memory for the bucket of `hash`. First wave of a batch.

@@ -110,7 +110,7 @@ impl Ring {
             builder.build(SUBMISSIONS)
         };
         // NO_SQARRAY is of kernel 6.6 and only a saving.
-        let mut ring = build(true).or_else(|_| build(false))?;
+        let ring = build(true).or_else(|_| build(false))?;
         // Saves a look-up of the descriptor at each enter; refused is no harm.
         let _ = ring.submitter().register_ring_fd();
         Ok(Ring { ring, enters: 0 })
