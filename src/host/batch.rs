@@ -285,6 +285,8 @@ impl<T: Ticks> Host<T> {
         }
         batch.requests.clear();
         batch.spans.clear();
+        // `close_source` has left it in the stand-in.
+        batch.leftover = self.batch.leftover.take();
         self.batch = batch;
         last
     }
