@@ -7,37 +7,42 @@
 
 mod generate;
 
+use std::time::Duration;
+
 use generate::{Generator, Step};
 
-use super::harness::{eventually, number_from_env, request, Client, Peer, Random, Server, Start, Value};
+use super::harness::{eventually, number_from_env, request, Client, Peer, Random, Server, Value};
+
+/// How long a reply may take while the shortest sequence is looked for.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The databases that the generator works in.
 const DATABASES: usize = 16;
 
 #[test]
 fn one_shard_replies_as_redis_does() {
-    compare(Start::new(1), "one shard");
+    compare(1);
 }
 
 #[test]
 fn two_shards_reply_as_redis_does() {
-    compare(Start::new(2), "two shards");
+    compare(2);
 }
 
 #[test]
 fn five_shards_reply_as_redis_does() {
-    compare(Start::new(5), "five shards");
+    compare(5);
 }
 
 /// What 7.0 answers differently from 7.2: the command's first words in upper case, a text that must be in the reply of
 /// one of the two, and the reason.
 const KNOWN: &[(&str, &str, &str)] = &[];
 
-fn compare(start: Start, name: &str) {
+fn compare(shards: u16) {
     let seed = number_from_env("RINGWARD_SEED", u64::from(std::process::id()));
     let steps = number_from_env("RINGWARD_STEPS", 6000) as usize;
-    println!("{name}: RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
-    let mut pair = Pair::new(start.run());
+    println!("{shards} shards: RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
+    let mut pair = Pair::new(shards);
     let mut random = Random::new(seed);
     let mut generator = Generator::new(pair.redis.run("TIME").items()[0].text().parse().unwrap());
     let mut history: Vec<Vec<Vec<u8>>> = Vec::new();
@@ -74,6 +79,7 @@ struct Pair {
     ringward: Client,
     peer: Peer,
     server: Server,
+    shards: u16,
 }
 
 /// Where two runs part.
@@ -84,9 +90,9 @@ struct Difference {
 }
 
 impl Pair {
-    fn new(server: Server) -> Pair {
-        let peer = Peer::start();
-        Pair { redis: peer.client(), ringward: server.client(), peer, server }
+    fn new(shards: u16) -> Pair {
+        let (peer, server) = (Peer::start(), Server::start(shards));
+        Pair { redis: peer.client(), ringward: server.client(), peer, server, shards }
     }
 
     fn both<T>(&mut self, mut run: impl FnMut(&mut Client) -> T) -> [T; 2] {
@@ -99,7 +105,7 @@ impl Pair {
         let [expected, actual] = self.both(|client| {
             client.send(&bytes);
             (0..batch.len())
-                .map_while(|_| client.try_read().map_err(|error| println!("no reply: {error}")).ok())
+                .map_while(|_| client.try_read().ok())
                 .collect::<Vec<Value>>()
         });
         assert_eq!(expected.len(), batch.len(), "redis-server has answered everything");
@@ -114,13 +120,29 @@ impl Pair {
         })
     }
 
-    /// Empties both servers and connects anew.
+    /// Both servers empty, Ringward a new one: the old may be stuck.
     fn start_over(&mut self) {
+        self.server = Server::start(self.shards);
         (self.redis, self.ringward) = (self.peer.client(), self.server.client());
-        self.both(|client| client.ok("FLUSHALL"));
+        self.redis.ok("FLUSHALL");
+        self.ringward.set_timeout(REPLY_TIMEOUT);
     }
 
-    /// Finds the shortest part of the history that still shows a difference in its last command, and fails.
+    /// Runs the commands from the start; the first difference, and which command it is.
+    fn replay(&mut self, commands: &[Vec<Vec<u8>>]) -> Option<(Difference, usize)> {
+        self.start_over();
+        let mut done = 0;
+        for batch in commands.chunks(100) {
+            if let Some(found) = self.first_difference(batch) {
+                let at = done + found.at;
+                return Some((found, at));
+            }
+            done += batch.len();
+        }
+        None
+    }
+
+    /// Finds the shortest part of the history that still shows a difference, and fails.
     fn explain(&mut self, seed: u64, history: &[Vec<Vec<u8>>], found: &Difference) -> ! {
         let last = shown(history.last().unwrap());
         println!("RINGWARD_SEED={seed}: {last}\n  expected {}\n  actual   {}", found.expected, found.actual);
@@ -128,26 +150,19 @@ impl Pair {
         let mut difference = None;
         let mut chunk = shortest.len();
         while chunk > 0 {
-            let mut from = shortest.len().saturating_sub(1).saturating_sub(chunk);
-            loop {
-                let to = (from + chunk).min(shortest.len() - 1);
+            let mut end = shortest.len() - 1;
+            while end > 0 {
+                let from = end.saturating_sub(chunk);
                 let mut without = shortest.clone();
-                without.drain(from..to);
-                self.start_over();
-                let mut commands = without.chunks(100);
-                if let Some(found) = commands.find_map(|batch| self.first_difference(batch)) {
-                    if to > from || difference.is_none() {
-                        let args = without.iter().position(|args| shown(args) == last);
-                        if args.is_some() {
-                            shortest = without;
-                            difference = Some(found);
-                        }
-                    }
+                without.drain(from..end);
+                if let Some((found, at)) = self.replay(&without) {
+                    without.truncate(at + 1);
+                    shortest = without;
+                    difference = Some(found);
+                    end = from.min(shortest.len() - 1);
+                } else {
+                    end = from;
                 }
-                if from == 0 {
-                    break;
-                }
-                from = from.saturating_sub(chunk);
             }
             chunk /= 2;
         }

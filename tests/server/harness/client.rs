@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use super::value::Reader;
 use super::{Value, DEADLINE};
@@ -108,6 +109,14 @@ impl Client {
             sender.join().expect("the sender runs").expect("the server takes what is sent");
             values
         })
+    }
+
+    /// How long a read may wait.
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        match self.reader.stream() {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(timeout)).unwrap(),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(timeout)).unwrap(),
+        }
     }
 
     /// Everything up to the end of the connection, raw.

@@ -17,7 +17,7 @@ pub(crate) use random::Random;
 pub(crate) use value::Value;
 
 /// How long anything may take before the test fails: far more than it needs, also on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Asks until the answer is yes. Fails the test at the deadline.
 #[track_caller]
