@@ -228,9 +228,10 @@ impl Node {
             match effect {
                 Effect::Close { session, .. } => {
                     self.take_output(core, session);
-                    let client = self.clients.iter_mut().position(|client| {
-                        client.core == core && client.index == session && client.is_open
-                    });
+                    let client = self
+                        .clients
+                        .iter_mut()
+                        .position(|client| client.core == core && client.index == session && client.is_open);
                     if let Some(client) = client {
                         self.disconnect(ClientNo(client));
                     }
@@ -263,8 +264,10 @@ impl Node {
     fn take_output(&mut self, core: usize, index: u32) {
         let Some(output) = self.hosts[core].output(index) else { return };
         let bytes = std::mem::take(output);
-        let client =
-            self.clients.iter_mut().find(|client| client.core == core && client.index == index && client.is_open);
+        let client = self
+            .clients
+            .iter_mut()
+            .find(|client| client.core == core && client.index == index && client.is_open);
         if let Some(client) = client {
             client.received.extend(bytes);
         }
@@ -280,7 +283,10 @@ impl Node {
                 ("sessions without a client", sessions - open),
                 ("transactions", host.txns.len()),
                 ("questions", host.gathers.len()),
-                ("parcels at a neighbour", host.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum()),
+                (
+                    "parcels at a neighbour",
+                    host.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum(),
+                ),
                 ("requests in parcels", host.outboxes.iter().filter(|outbox| outbox.open.is_some()).count()),
                 ("jobs on shards", host.shards.iter().map(|shard| shard.jobs()).sum()),
                 ("sessions that wait", {
