@@ -159,7 +159,7 @@ impl<T: Ticks> Host<T> {
         };
         for shard in &self.shards {
             let keyspace = &shard.keyspace;
-            report.keyspace += keyspace.stats();
+            report.keyspace += &keyspace.stats();
             report.memory += &keyspace.memory();
             report.dirty += keyspace.dirty();
             let databases: Vec<_> = (0..keyspace.databases())
