@@ -9,9 +9,10 @@
 //!
 //! Fragmentation. Blocks are handed out from one page per class, the current one. Where that is full the fullest page
 //! with room follows, so sparse pages are left alone to run empty; an empty page leaves its class. What does not run
-//! empty by itself is moved: `worth_moving` points out blocks on pages emptier than their class's average. A moved
-//! block lands on the current page, which is never a source and leaves that role only when it is full, and full is
-//! not below average: so each block moves at most once until something is freed, and defragmentation ends by itself.
+//! empty by itself is moved: `worth_moving` points out blocks on pages no fuller than the average of their class. A
+//! moved block lands on the current page, which is no source and leaves that role only when it is full; and a full page
+//! is no source either, unless all are full, but then there is nothing to win. So each block moves at most once until
+//! something is freed, and defragmentation ends by itself.
 //!
 //! Invariant: a page is one of current, full (in no list), partial (in the list of its fill group), or pooled.
 //! Invariant: a partial page has at least `floor` blocks in use, the lower bound of its fill group.
@@ -227,14 +228,18 @@ impl Slab {
         }
         let class = &self.classes[class_index(len)];
         let page = page_of(block);
-        // SAFETY: as in `free`.
-        let (used, capacity) = unsafe { ((*page).used as usize, (*page).capacity as usize) };
-        page != class.current && class.spare_pages(capacity) > 0 && used * class.pages <= class.blocks_used
+        if page == class.current || class.spare_pages(class_index(len)) == 0 {
+            return false;
+        }
+        // The average is that of the other pages: the current one is no source, however empty it is.
+        // SAFETY: as in `free`; a class with pages has a current one.
+        let (used, current_used) = unsafe { ((*page).used as usize, (*class.current).used as usize) };
+        used * (class.pages - 1) <= class.blocks_used - current_used
     }
 
     /// How many bytes of pages defragmentation could win; zero where `worth_moving` says no to every block.
     pub fn movable_bytes(&self) -> usize {
-        let spare = |(index, class): (usize, &Class)| class.spare_pages(PAGE_BYTES / size_of_class(index));
+        let spare = |(index, class): (usize, &Class)| class.spare_pages(index);
         self.classes.iter().enumerate().map(spare).sum::<usize>() * PAGE_BYTES
     }
 
@@ -443,8 +448,8 @@ impl Drop for Slab {
 
 impl Class {
     /// How many pages this class has beyond what its blocks need. A sixteenth and one page are not worth the work.
-    fn spare_pages(&self, capacity: usize) -> usize {
-        let needed = self.blocks_used.div_ceil(capacity);
+    fn spare_pages(&self, index: usize) -> usize {
+        let needed = self.blocks_used.div_ceil(PAGE_BYTES / size_of_class(index));
         self.pages.saturating_sub(needed + needed / 16 + 1)
     }
 }

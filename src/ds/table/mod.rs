@@ -177,6 +177,11 @@ impl<E: Element> Table<E> {
         self.directory.capacity() * size_of::<SegmentRef>()
     }
 
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        self.segments
+    }
+
     /// How many segments were resized, split or merged so far.
     pub fn reshapes(&self) -> u64 {
         self.reshapes

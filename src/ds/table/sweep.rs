@@ -111,13 +111,16 @@ impl<E: Element> Table<E> {
         removed
     }
 
-    /// Shrinks and merges up to `segments` segments after `cursor` where removals have left that undone, and the
-    /// directory at the end of a round. The cursor to go on with, 0 to begin with and at the end.
+    /// Shrinks and merges up to `segments` segments after `cursor` where removals have left that undone, moves those that
+    /// lie on sparse pages of the slab, and halves the directory at the end of a round. The cursor to go on with, 0 to
+    /// begin with and at the end.
     pub fn tidy(&mut self, slab: &mut Slab, cursor: u64, segments: usize) -> u64 {
         let mut cursor = Cursor::unpack(cursor);
         for _ in 0..segments.max(1) {
-            let Some(segment) = self.segment(cursor.hash()) else { return 0 };
-            cursor = cursor.enter(&segment);
+            let Some(&reference) = self.directory.get(self.index(cursor.hash())) else { return 0 };
+            // SAFETY: segments in the directory live, and we hold the table.
+            cursor = cursor.enter(&unsafe { reference.get() });
+            self.relocate(slab, reference);
             if self.shrink(slab, cursor.hash()) {
                 continue;
             }
