@@ -237,15 +237,17 @@ impl Slab {
         used * (class.pages - 1) <= class.blocks_used - current_used
     }
 
-    /// How many bytes of pages defragmentation could win; zero where `worth_moving` says no to every block.
-    pub fn movable_bytes(&self) -> usize {
-        let spare = |(index, class): (usize, &Class)| class.spare_pages(index);
-        self.classes.iter().enumerate().map(spare).sum::<usize>() * PAGE_BYTES
+    /// How many bytes of pages defragmentation could win by moving blocks of at least `len_min` bytes; zero where
+    /// `worth_moving` says no to all of them.
+    pub fn movable_bytes(&self, len_min: usize) -> usize {
+        let classes = self.classes.iter().enumerate().skip(class_index(len_min.min(SMALL_MAX)));
+        classes.map(|(index, class)| class.spare_pages(index)).sum::<usize>() * PAGE_BYTES
     }
 
     /// Gives the memory of up to `pages_max` empty pages back to the system, but keeps `pages_kept` of them at hand.
     /// The bytes given back.
     pub fn release(&mut self, pages_kept: usize, pages_max: usize) -> usize {
+        self.retire_idle_classes();
         let mut released = 0;
         while self.warm.len > pages_kept && released < pages_max {
             // SAFETY: the pages in the list are headers in chunks of ours; an empty page's payload is nobody's.
@@ -285,6 +287,19 @@ impl Slab {
         (self.pages_used + self.warm.len) * PAGE_BYTES
             + self.chunks.len() * CHUNK_HEADER_BYTES
             + self.large_bytes
+    }
+
+    /// Takes the current page from classes that have no blocks in use.
+    fn retire_idle_classes(&mut self) {
+        for class in &mut self.classes {
+            if class.pages == 1 && class.blocks_used == 0 {
+                // SAFETY: the only page of a class is its current one, a header of ours, empty here and in no list.
+                unsafe { self.warm.push(class.current) };
+                class.current = no_page();
+                class.pages = 0;
+                self.pages_used -= 1;
+            }
+        }
     }
 
     #[cold]
@@ -730,7 +745,7 @@ mod tests {
             rounds += 1;
             assert!(rounds < 10, "defragmentation does not end");
         }
-        assert_eq!(b.slab.movable_bytes(), 0);
+        assert_eq!(b.slab.movable_bytes(0), 0);
         b.slab.release(0, usize::MAX);
         let left = b.slab.resident_bytes();
         assert!(cfg!(miri) || left * 5 <= full, "{left} of {full} bytes left after {rounds} rounds");

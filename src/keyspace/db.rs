@@ -83,7 +83,7 @@ pub(super) struct Database {
     pub(super) expire_cursor: u64,
     pub(super) defrag_cursor: u64,
     pub(super) tidy_cursor: u64,
-    /// How many reshapes the table had seen when it was last tidied.
+    /// How many reshapes the table had seen when its last tidying began.
     pub(super) tidy_reshapes: u64,
     pub(super) average_ttl_ms: u64,
 }

@@ -44,7 +44,7 @@ impl Keyspace {
     /// Moves entries off sparse pages, looking at `budget` buckets, if there are pages to be won.
     pub fn defrag_step(&mut self, budget: usize) -> DefragReport {
         let mut report = DefragReport::default();
-        if self.core.slab.movable_bytes() == 0 {
+        if self.core.slab.movable_bytes(0) == 0 {
             return report;
         }
         let turn = self.turns.defrag;
@@ -69,7 +69,7 @@ impl Keyspace {
         }
         self.core.stats.defrag_moved += report.moved;
         self.core.stats.defrag_left += report.examined - report.moved;
-        report.more = self.core.slab.movable_bytes() > 0;
+        report.more = self.core.slab.movable_bytes(0) > 0;
         report
     }
 
@@ -84,12 +84,14 @@ impl Keyspace {
     fn tidy_step(&mut self, budget: usize) -> bool {
         while let Some(database) = self.databases.get_mut(self.turns.tidy) {
             let table = &mut database.table;
-            // A walk is worth it when one segment in four has changed since the last one.
-            let changed = table.reshapes() - database.tidy_reshapes;
-            if database.tidy_cursor != 0 || changed > table.segments() as u64 / 4 {
+            let starts =
+                database.tidy_cursor == 0 && table.needs_tidying(&self.core.slab, database.tidy_reshapes);
+            if starts {
+                database.tidy_reshapes = table.reshapes();
+            }
+            if starts || database.tidy_cursor != 0 {
                 database.tidy_cursor = table.tidy(&mut self.core.slab, database.tidy_cursor, budget);
                 if database.tidy_cursor == 0 {
-                    database.tidy_reshapes = table.reshapes();
                     self.turns.tidy += 1;
                 }
                 return true;
