@@ -244,13 +244,7 @@ impl Plan {
     }
 
     /// All first steps are done, with these replies in the order of the parts.
-    pub fn decide(
-        self,
-        table: &Table,
-        hasher: &KeyHasher,
-        replies: &[Vec<u8>],
-        rng: &mut Prng,
-    ) -> Decision {
+    pub fn decide(self, table: &Table, hasher: &KeyHasher, replies: &[Vec<u8>], rng: &mut Prng) -> Decision {
         if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
             return Decision::Answer(error.clone());
         }
