@@ -34,8 +34,10 @@ impl Generator {
     pub(super) fn step(&mut self, r: &mut Random) -> Step {
         match r.below(60) {
             0 | 1 => {
-                const SOUP: &[&str] =
-                    &["MATCH", "*", "match", "k*", "COUNT", "1", "count", "1000", "TYPE", "string", "type", "list"];
+                const SOUP: &[&str] = &[
+                    "MATCH", "*", "match", "k*", "COUNT", "1", "count", "1000", "TYPE", "string", "type",
+                    "list",
+                ];
                 const SOUND: &[&[&str]] = &[
                     &[],
                     &["COUNT", "1"],
@@ -76,7 +78,10 @@ impl Generator {
             words.iter_mut().take(1).for_each(|name| name.make_ascii_lowercase());
         }
         // What is left may be a command that lists everything, which differs from version to version.
-        if words.is_empty() || words[0].is_empty() || words[0].eq_ignore_ascii_case(b"COMMAND") && words.len() < 3 {
+        if words.is_empty()
+            || words[0].is_empty()
+            || words[0].eq_ignore_ascii_case(b"COMMAND") && words.len() < 3
+        {
             return list(&["PING"]);
         }
         words
@@ -84,9 +89,32 @@ impl Generator {
 
     fn string(&mut self, r: &mut Random) -> Words {
         const NAMES: &[&str] = &[
-            "APPEND", "DECR", "DECRBY", "GET", "GET", "GETDEL", "GETEX", "GETRANGE", "GETSET", "INCR", "INCRBY",
-            "INCRBYFLOAT", "LCS", "MGET", "MSET", "MSET", "MSETNX", "PSETEX", "SET", "SET", "SET", "SETEX", "SETNX",
-            "SETRANGE", "STRLEN", "SUBSTR",
+            "APPEND",
+            "DECR",
+            "DECRBY",
+            "GET",
+            "GET",
+            "GETDEL",
+            "GETEX",
+            "GETRANGE",
+            "GETSET",
+            "INCR",
+            "INCRBY",
+            "INCRBYFLOAT",
+            "LCS",
+            "MGET",
+            "MSET",
+            "MSET",
+            "MSETNX",
+            "PSETEX",
+            "SET",
+            "SET",
+            "SET",
+            "SETEX",
+            "SETNX",
+            "SETRANGE",
+            "STRLEN",
+            "SUBSTR",
         ];
         let name = r.pick(NAMES);
         let mut words = vec![name.into(), key(r)];
@@ -117,7 +145,11 @@ impl Generator {
             "SET" => {
                 words.push(value(r));
                 if r.one_in(2) {
-                    self.set_options(r, &mut words, &["NX", "XX", "GET", "get", "KEEPTTL", "keepttl", "PERSIST"]);
+                    self.set_options(
+                        r,
+                        &mut words,
+                        &["NX", "XX", "GET", "get", "KEEPTTL", "keepttl", "PERSIST"],
+                    );
                 }
             }
             "SETRANGE" => words.extend([index(r), value(r)]),
@@ -128,9 +160,33 @@ impl Generator {
 
     fn generic(&mut self, r: &mut Random) -> Words {
         const NAMES: &[&str] = &[
-            "COPY", "COPY", "DEL", "DEL", "EXISTS", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "EXPIRETIME",
-            "PEXPIRETIME", "KEYS", "MOVE", "OBJECT", "PERSIST", "RANDOMKEY", "RENAME", "RENAME", "RENAMENX",
-            "RENAMENX", "TOUCH", "TTL", "PTTL", "TYPE", "UNLINK", "MEMORY", "DEBUG",
+            "COPY",
+            "COPY",
+            "DEL",
+            "DEL",
+            "EXISTS",
+            "EXPIRE",
+            "PEXPIRE",
+            "EXPIREAT",
+            "PEXPIREAT",
+            "EXPIRETIME",
+            "PEXPIRETIME",
+            "KEYS",
+            "MOVE",
+            "OBJECT",
+            "PERSIST",
+            "RANDOMKEY",
+            "RENAME",
+            "RENAME",
+            "RENAMENX",
+            "RENAMENX",
+            "TOUCH",
+            "TTL",
+            "PTTL",
+            "TYPE",
+            "UNLINK",
+            "MEMORY",
+            "DEBUG",
         ];
         let name = r.pick(NAMES);
         let mut words: Words = vec![name.into()];
@@ -160,10 +216,13 @@ impl Generator {
                     words.push(r.pick(&["NX", "XX", "GT", "LT", "nx", "Gt", "foo"]).into());
                 }
             }
-            "KEYS" => words.push(r.pick(&["*", "k*", "k?", "k[0-3]", "k[^0]", "{t}*", "nothing", "\\k*", "*[", ""]).into()),
+            "KEYS" => words.push(
+                r.pick(&["*", "k*", "k?", "k[0-3]", "k[^0]", "{t}*", "nothing", "\\k*", "*[", ""]).into(),
+            ),
             "MOVE" => words.extend([key(r), db(r)]),
             "OBJECT" => {
-                let what = r.pick(&["ENCODING", "ENCODING", "encoding", "REFCOUNT", "IDLETIME", "FREQ", "foo"]);
+                let what =
+                    r.pick(&["ENCODING", "ENCODING", "encoding", "REFCOUNT", "IDLETIME", "FREQ", "foo"]);
                 words.extend([what.into(), key(r)]);
             }
             "MEMORY" => {
@@ -236,12 +295,19 @@ fn connection(r: &mut Random) -> Words {
         2 => vec!["PING".into(), value(r)],
         3 => vec!["ECHO".into(), value(r)],
         4 => list(&["CLIENT", "GETNAME"]),
-        5 => vec!["CLIENT".into(), "SETNAME".into(), r.pick(&["", "me", "a b", "x\ny", "\u{e9}", "!~"]).into()],
+        5 => {
+            vec!["CLIENT".into(), "SETNAME".into(), r.pick(&["", "me", "a b", "x\ny", "\u{e9}", "!~"]).into()]
+        }
         6 => list(&["CLIENT", "ID"]),
         7 => list(&["CLIENT", "NO-EVICT", r.pick(&["on", "OFF", "x"])]),
         8 => list(&["CLIENT", "REPLY", r.pick(&["ON", "x"])]),
         9 => list(&["CLIENT", "KILL", r.pick(&["1.2.3.4:5", "ID", "x"])]),
-        10 => list(&["CLIENT", "KILL", r.pick(&["ID", "ADDR", "TYPE", "USER", "SKIPME", "LADDR", "x"]), r.pick(&["123456789", "0", "x", "-1"])]),
+        10 => list(&[
+            "CLIENT",
+            "KILL",
+            r.pick(&["ID", "ADDR", "TYPE", "USER", "SKIPME", "LADDR", "x"]),
+            r.pick(&["123456789", "0", "x", "-1"]),
+        ]),
         11 => list(&["CLIENT", "LIST", r.pick(&["ID", "TYPE", "x"]), r.pick(&["987654321", "x", "master"])]),
         12 => list(&["CLIENT", "UNBLOCK", r.pick(&["987654321", "x"]), r.pick(&["TIMEOUT", "ERROR", "x"])]),
         13 => list(&["CLIENT", "PAUSE", r.pick(&["0", "x", "-1"]), r.pick(&["WRITE", "ALL", "x"])]),
@@ -249,13 +315,30 @@ fn connection(r: &mut Random) -> Words {
         15 => list(&["CLIENT", r.pick(&["foo", "GETNAM", "", "REPLY"])]),
         16 | 17 => list(&["HELLO", r.pick(&["2", "3", "3", "3"])]),
         18 => list(&["HELLO", r.pick(&["1", "4", "x", "", "99999999999999999999"])]),
-        19 => list(&["HELLO", "3", r.pick(&["AUTH", "x"]), r.pick(&["me", "a b", "default"]), r.pick(&["pw", "SETNAME"])]),
+        19 => list(&[
+            "HELLO",
+            "3",
+            r.pick(&["AUTH", "x"]),
+            r.pick(&["me", "a b", "default"]),
+            r.pick(&["pw", "SETNAME"]),
+        ]),
         20 => list(&["HELLO", "2", "SETNAME", r.pick(&["me", "a b", ""])]),
         21 => list(&["RESET"]),
         22 => list(&["AUTH", r.pick(&["pw", ""])]),
         23 => list(&["AUTH", r.pick(&["default", "nobody"]), "pw"]),
-        24 => vec![r.pick(&["FOO", "GE", "get ", "x\r\ny", "*", &"n".repeat(200)]).into(), integer(r), key(r), integer(r)],
-        25 => vec!["COMMAND".into(), "GETKEYS".into(), r.pick(&["MSET", "GET", "COPY", "PING", "foo", "DEL", "OBJECT"]).into(), key(r), key(r)],
+        24 => vec![
+            r.pick(&["FOO", "GE", "get ", "x\r\ny", "*", &"n".repeat(200)]).into(),
+            integer(r),
+            key(r),
+            integer(r),
+        ],
+        25 => vec![
+            "COMMAND".into(),
+            "GETKEYS".into(),
+            r.pick(&["MSET", "GET", "COPY", "PING", "foo", "DEL", "OBJECT"]).into(),
+            key(r),
+            key(r),
+        ],
         26 => list(&["COMMAND", r.pick(&["foo", "GETKEYS"]), "x"]),
         27 => list(&["OBJECT", r.pick(&["foo", "ENCODING", "HELPx"])]),
         28 => list(&["DEBUG", r.pick(&["foo", "SLEEP", "DIGEST-VALUE", "SET-ACTIVE-EXPIRE"])]),
@@ -285,8 +368,20 @@ fn absolute_s(r: &mut Random) -> Vec<u8> {
 
 fn odd_time(r: &mut Random) -> Vec<u8> {
     const ODD: &[&str] = &[
-        "0", "-1", "-100", "x", "", "1.5", " 1", "9223372036854775", "9223372036854776", "9223372036854775807",
-        "-9223372036854775808", "9223372036854775808", "-9223372036854775", "+1",
+        "0",
+        "-1",
+        "-100",
+        "x",
+        "",
+        "1.5",
+        " 1",
+        "9223372036854775",
+        "9223372036854776",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "-9223372036854775",
+        "+1",
     ];
     r.pick(ODD).into()
 }
@@ -294,7 +389,9 @@ fn odd_time(r: &mut Random) -> Vec<u8> {
 fn index(r: &mut Random) -> Vec<u8> {
     match r.below(16) {
         // Nothing between the small and the refused: it would take half a gigabyte.
-        0 => r.pick(&["x", "", "9223372036854775807", "-9223372036854775808", "600000000", "1.0", "-0", "+3"]).into(),
+        0 => r
+            .pick(&["x", "", "9223372036854775807", "-9223372036854775808", "600000000", "1.0", "-0", "+3"])
+            .into(),
         1 => (r.below(400)).to_string().into_bytes(),
         _ => (r.below(40) as i64 - 20).to_string().into_bytes(),
     }
@@ -302,8 +399,21 @@ fn index(r: &mut Random) -> Vec<u8> {
 
 fn integer(r: &mut Random) -> Vec<u8> {
     const EDGES: &[&str] = &[
-        "9223372036854775807", "-9223372036854775808", "9223372036854775808", "1", "-1", "0", "-0", "x", "", "007",
-        " 1", "1 ", "10000", "9999", "+5",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "1",
+        "-1",
+        "0",
+        "-0",
+        "x",
+        "",
+        "007",
+        " 1",
+        "1 ",
+        "10000",
+        "9999",
+        "+5",
     ];
     match r.below(4) {
         0 => r.pick(EDGES).into(),
@@ -314,8 +424,29 @@ fn integer(r: &mut Random) -> Vec<u8> {
 
 fn float(r: &mut Random) -> Vec<u8> {
     const ODD: &[&str] = &[
-        "inf", "-inf", "nan", "1e400", "-1e5000", "x", "", " 1", "1 ", ".", "1.", ".5", "0x10", "-0x1.8p3", "1e", "3.0e3",
-        "5.0e-320", "1e17", "123456789012345678", "0.1", "-0.0", "1e-20", "infinity",
+        "inf",
+        "-inf",
+        "nan",
+        "1e400",
+        "-1e5000",
+        "x",
+        "",
+        " 1",
+        "1 ",
+        ".",
+        "1.",
+        ".5",
+        "0x10",
+        "-0x1.8p3",
+        "1e",
+        "3.0e3",
+        "5.0e-320",
+        "1e17",
+        "123456789012345678",
+        "0.1",
+        "-0.0",
+        "1e-20",
+        "infinity",
     ];
     match r.below(4) {
         0 => r.pick(ODD).into(),

@@ -107,9 +107,7 @@ impl Pair {
         let bytes: Vec<u8> = batch.iter().flat_map(|args| request(args)).collect();
         let [expected, actual] = self.both(|client| {
             client.send(&bytes);
-            (0..batch.len())
-                .map_while(|_| client.try_read().ok())
-                .collect::<Vec<Value>>()
+            (0..batch.len()).map_while(|_| client.try_read().ok()).collect::<Vec<Value>>()
         });
         assert_eq!(expected.len(), batch.len(), "redis-server has answered everything");
         batch.iter().enumerate().find_map(|(at, args)| {
@@ -254,7 +252,8 @@ fn equal(args: &[Vec<u8>], expected: &Value, actual: &Value) -> bool {
     }
     let line = shown(args).to_ascii_uppercase();
     if KNOWN.iter().any(|(command, text, _)| {
-        line.starts_with(command) && [expected, actual].iter().any(|reply| format!("{reply:?}").contains(text))
+        line.starts_with(command)
+            && [expected, actual].iter().any(|reply| format!("{reply:?}").contains(text))
     }) {
         return true;
     }
@@ -263,7 +262,9 @@ fn equal(args: &[Vec<u8>], expected: &Value, actual: &Value) -> bool {
         // The servers' clocks are read at different moments.
         ("TTL" | "EXPIRETIME", Value::Int(e), Value::Int(a)) => *e > 0 && e.abs_diff(*a) <= 2,
         ("PTTL" | "PEXPIRETIME", Value::Int(e), Value::Int(a)) => *e > 0 && e.abs_diff(*a) <= 5000,
-        ("OBJECT", Value::Int(e), Value::Int(a)) => line.starts_with("OBJECT IDLETIME") && e.abs_diff(*a) <= 5,
+        ("OBJECT", Value::Int(e), Value::Int(a)) => {
+            line.starts_with("OBJECT IDLETIME") && e.abs_diff(*a) <= 5
+        }
         // The order is the server's to choose, and so is the key.
         ("KEYS", Value::Array(_), Value::Array(_)) => expected.clone().sorted() == actual.clone().sorted(),
         ("RANDOMKEY", Value::Bulk(_), Value::Bulk(_)) => true,
@@ -287,7 +288,8 @@ fn greeting(reply: &Value) -> Vec<(Value, Value)> {
 
 /// A command as one would type it.
 fn shown(args: &[Vec<u8>]) -> String {
-    let word = |arg: &Vec<u8>| match arg.iter().all(|b| b.is_ascii_graphic() && *b != b'"') && !arg.is_empty() {
+    let word = |arg: &Vec<u8>| match arg.iter().all(|b| b.is_ascii_graphic() && *b != b'"') && !arg.is_empty()
+    {
         true => String::from_utf8_lossy(arg).into_owned(),
         false => format!("\"{}\"", arg.escape_ascii()),
     };

@@ -125,7 +125,8 @@ impl Start {
 
     /// `text` with the port and the folder put in.
     pub(crate) fn filled(&self, text: &str) -> String {
-        text.replace("{port}", &self.port.number.to_string()).replace("{dir}", &self.folder.display().to_string())
+        text.replace("{port}", &self.port.number.to_string())
+            .replace("{dir}", &self.folder.display().to_string())
     }
 
     pub(crate) fn folder(&self) -> &Folder {

@@ -88,7 +88,11 @@ impl fmt::Debug for Value {
         let text = |bytes: &[u8]| {
             let shown = &bytes[..bytes.len().min(300)];
             let more = bytes.len() - shown.len();
-            format!("{}{}", shown.escape_ascii(), if more > 0 { format!("...{more} more") } else { String::new() })
+            format!(
+                "{}{}",
+                shown.escape_ascii(),
+                if more > 0 { format!("...{more} more") } else { String::new() }
+            )
         };
         match self {
             Value::Simple(bytes) => write!(f, "+{}", text(bytes)),
