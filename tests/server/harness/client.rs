@@ -120,16 +120,17 @@ impl Client {
     }
 
     /// Everything up to the end of the connection, raw.
+    #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         self.reader.rest()
     }
 
-    /// Sends nothing more; replies can still be read.
+    /// Sends nothing more; replies can still be read. The server may have ended the connection already.
     pub(crate) fn end_input(&mut self) {
-        match self.reader.stream() {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
-        }
+        let _ = match self.reader.stream() {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
     }
 
     /// Goes away without a goodbye: the server's kernel sees a reset.

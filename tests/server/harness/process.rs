@@ -317,10 +317,15 @@ pub(crate) struct Peer {
 impl Peer {
     #[track_caller]
     pub(crate) fn start() -> Peer {
+        Peer::start_with(&[])
+    }
+
+    #[track_caller]
+    pub(crate) fn start_with(args: &[&str]) -> Peer {
         let (folder, port) = (Folder::new(), Port::new());
         let mut command = Command::new("redis-server");
         command.current_dir(&*folder).args(["--port", &port.number.to_string(), "--bind", "127.0.0.1"]);
-        command.args(["--save", "", "--enable-debug-command", "yes"]);
+        command.args(["--save", "", "--enable-debug-command", "yes"]).args(args);
         let process = Process::start(&mut command, None);
         eventually("redis-server is ready", || {
             if let Some(status) = process.exited() {

@@ -198,9 +198,16 @@ impl<R: Read> Reader<R> {
     }
 
     /// Everything up to the end of the stream; also what came before a reset.
+    #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {
-        while self.fill().is_ok() {}
-        self.buffer.split_off(std::mem::take(&mut self.position))
+        let error = loop {
+            if let Err(error) = self.fill() {
+                break error;
+            }
+        };
+        let rest = self.buffer.split_off(std::mem::take(&mut self.position));
+        assert!(error.kind() != io::ErrorKind::WouldBlock, "no end after {} bytes", rest.len());
+        rest
     }
 
     fn fill(&mut self) -> io::Result<()> {
