@@ -226,10 +226,10 @@ impl<'a> EntryRef<'a> {
         }
     }
 
-    /// Whether the key's time has come.
+    /// Whether the key's time has come: as in Redis it lives through the millisecond that it expires in.
     #[inline]
     pub(super) fn is_expired(self, now: UnixMs) -> bool {
-        self.expire_at().is_some_and(|at| at <= now)
+        self.expire_at().is_some_and(|at| at < now)
     }
 
     /// The access field.
