@@ -17,3 +17,11 @@ pub mod keyspace;
 pub mod command;
 
 pub mod shard;
+
+pub mod node;
+
+pub mod session;
+
+pub mod host;
+
+pub mod runtime;

@@ -351,6 +351,37 @@ mod tests {
         );
     }
 
+    /// A row as a line of `redis-7.2.txt`.
+    fn line_of(spec: &Spec) -> String {
+        let joined = |names: Vec<&str>| if names.is_empty() { "-".to_owned() } else { names.join(",") };
+        let mut words = vec![
+            spec.name.to_owned(),
+            spec.arity.to_string(),
+            joined(spec.flags.names().collect()),
+            joined(spec.acl_categories().names().collect()),
+            joined(spec.tips.to_vec()),
+        ];
+        for keys in spec.keys {
+            words.push(format!("{}:{}:{}:{}", keys.first, keys.last, keys.step, keys.flags.join(",")));
+        }
+        words.join(" ")
+    }
+
+    #[test]
+    fn rows_equal_redis() {
+        let lines: Vec<&str> =
+            include_str!("redis-7.2.txt").lines().filter(|line| !line.starts_with('#')).collect();
+        let table = table();
+        for (_, spec) in table.iter().filter(|(_, spec)| !spec.flags.has(Flags::INTERNAL)) {
+            let line = line_of(spec);
+            assert!(lines.contains(&&*line), "not so in Redis: {line}");
+        }
+        for line in lines {
+            let name = line.split(' ').next().unwrap();
+            assert!(look_up(&table, name.as_bytes()).is_some(), "missing: {name}");
+        }
+    }
+
     #[test]
     fn categories_follow_from_flags_group_and_row() {
         for (name, categories) in [

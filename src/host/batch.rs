@@ -10,8 +10,6 @@
 //! Invariant: requests of one session run, or are sent to their shards, in the order in which they came. Where a session
 //! has to wait, the bytes from its first request that did not run go to its `Input`, and later bytes behind them.
 
-use std::collections::BTreeMap;
-
 use super::host::{mark_dirty, Effect, Host, INPUT_HIGH_BYTES, OUTPUT_HIGH_BYTES};
 use super::mail::{Answered, Parcel, Rare};
 use crate::base::error::CommandError;
@@ -26,7 +24,7 @@ use crate::resp::decode::{decode, split_quoted, Limits, Progress, Step};
 use crate::resp::{Args, OwnedArgs, Reply, Span};
 use crate::session::coordinator::single_shard;
 use crate::session::session::ReplyMode;
-use crate::session::{admit, Input, Session, State, Wait};
+use crate::session::{admit, Input, State, Wait};
 use crate::shard::shard::is_global;
 use crate::shard::{Call, CallHead, Ticket};
 
@@ -121,6 +119,7 @@ pub(super) enum Flow {
 impl<T: Ticks> Host<T> {
     /// Takes what the sockets have brought, oldest first, and runs what can run.
     pub fn receive(&mut self, pieces: &[Received<'_>]) {
+        self.stats.reads += pieces.len() as u64;
         for (at, piece) in pieces.iter().enumerate() {
             let Some(session) = self.sessions[piece.session as usize].as_deref_mut() else { continue };
             session.active = self.now.mono;
@@ -414,6 +413,10 @@ impl<T: Ticks> Host<T> {
     pub(super) fn request(&mut self, index: u32, args: Args<'_>) -> Flow {
         let before = self.ticks.ticks();
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        if session.state != State::Open {
+            // Another session of this batch has ended this one (CLIENT KILL).
+            return Flow::Keep;
+        }
         let found = admit::find(&self.table, args);
         let command = match found {
             Ok(command) => command,
@@ -423,11 +426,8 @@ impl<T: Ticks> Host<T> {
         if let Err(error) = admit::admit(spec, args, session, &self.gate) {
             return self.refuse(index, Some(command), &error);
         }
-        if self.attention {
-            if self.is_paused(spec) {
-                return self.keep_for(index, Wait::Pause);
-            }
-            self.feed_monitors(index, spec, args);
+        if self.attention && self.is_paused(spec) {
+            return self.keep_for(index, Wait::Pause);
         }
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         session.last_command = command;
@@ -453,6 +453,9 @@ impl<T: Ticks> Host<T> {
             }
         }
         if flow != Flow::Keep {
+            if self.attention {
+                self.feed_monitors(index, spec, args);
+            }
             if let Some(session) = self.sessions[index as usize].as_deref_mut() {
                 if session.under_way == 0 {
                     session.end_skip();
@@ -470,7 +473,7 @@ impl<T: Ticks> Host<T> {
     }
 
     /// A command on data, wherever its keys lie.
-    fn data_command(
+    pub(super) fn data_command(
         &mut self,
         index: u32,
         command: CommandId,
@@ -573,6 +576,11 @@ impl<T: Ticks> Host<T> {
             session.replies.wrote(start);
         }
         mark_dirty(session, index, &mut self.dirty);
+    }
+
+    /// Answers a session's current command with `+OK`.
+    pub(super) fn reply_ok(&mut self, index: u32) {
+        self.reply(index, |reply| reply.ok());
     }
 
     /// The session's current request is kept until something else is over.
@@ -761,7 +769,9 @@ impl<T: Ticks> Host<T> {
             Some(session) => (session.peer.addr.as_str(), session.name.as_slice()),
             None => ("", &b""[..]),
         };
-        self.slowlog.push(self.now, took_us, args, addr, name);
+        let redacted = super::monitor::redacted(spec, args);
+        let shown = redacted.as_ref().map_or(args, OwnedArgs::as_args);
+        self.slowlog.push(self.now, took_us, shown, addr, name);
         self.latency.sample("command", self.now, took_us);
     }
 }
@@ -773,13 +783,4 @@ fn touch(no_touch: bool) -> Touch {
     } else {
         Touch::Yes
     }
-}
-
-/// Sessions by number, in no hot path: for CLIENT LIST and its kin.
-pub(super) fn sessions_by_id(sessions: &[Option<Box<Session>>]) -> BTreeMap<u64, u32> {
-    sessions
-        .iter()
-        .enumerate()
-        .filter_map(|(index, session)| Some((session.as_deref()?.id.0, index as u32)))
-        .collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::cron::{Memory, Pause, ProcessInfo};
 use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
-use super::query::{Gather, Query};
+use super::query::Gather;
 use super::txn::Txn;
 use crate::base::ids::{ClientId, CoreId, ShardId};
 use crate::base::key::KeyHasher;
@@ -65,10 +65,14 @@ pub enum Effect {
     Configured,
     /// Stop the process.
     Shutdown,
-    /// Stop this core for so many microseconds (DEBUG SLEEP), then call `slept` with the query's number.
+    /// Stop this core for so many microseconds (DEBUG SLEEP), then call `slept` with what else stands here.
     Sleep {
         /// How long.
         us: u64,
+        /// Whose question it was.
+        asker: CoreId,
+        /// Its number.
+        number: u64,
     },
     /// Write the configuration file anew (CONFIG REWRITE), then call `rewritten` for this session.
     Rewrite {
@@ -177,7 +181,7 @@ impl<T: Ticks> Host<T> {
             slow_ticks: u64::MAX,
             error_stats: ErrorStats::default(),
             stats: CoreStats::default(),
-            slowlog: SlowLog::default(),
+            slowlog: SlowLog::of_core(id.0, cores),
             latency: LatencyMonitor::default(),
             memory: Memory::default(),
             process,
@@ -231,10 +235,7 @@ impl<T: Ticks> Host<T> {
         session.input = Default::default();
         session.replies.out = Vec::new();
         self.stats.connected_clients -= 1;
-        if session.monitor {
-            self.local_monitors.retain(|&other| other != index);
-            self.broadcast(Query::Monitors(-1));
-        }
+        self.remove_monitor(index);
         self.release_session(index);
     }
 
@@ -306,6 +307,13 @@ impl<T: Ticks> Host<T> {
         self.stats.pass_us_max = self.stats.pass_us_max.max(us);
     }
 
+    /// So many bytes are on their way to a client.
+    #[inline]
+    pub fn count_send(&mut self, bytes: u64) {
+        self.stats.writes += 1;
+        self.stats.net_output_bytes += bytes;
+    }
+
     /// Another core had to be woken.
     #[inline]
     pub fn woke(&mut self) {
@@ -328,10 +336,7 @@ impl<T: Ticks> Host<T> {
             Rare::Part(shard, part) => self.schedule_part(shard, part),
             Rare::Step(txn, shard, reply) => self.step_done(txn.number, shard, reply),
             Rare::Finish(txn, shard, call) => self.finish_part(txn, shard, call),
-            Rare::Query(number, query) => {
-                let answer = self.answer_query(query);
-                self.post(from, Rare::Answer(number, answer));
-            }
+            Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
         }
     }
@@ -352,6 +357,7 @@ impl<T: Ticks> Host<T> {
             if outbox.in_flight < PARCELS_IN_FLIGHT_MAX {
                 if let Some(parcel) = outbox.open.take() {
                     outbox.in_flight += 1;
+                    self.stats.parcels += 1;
                     outbox.mail.push_back(Mail::Requests(parcel));
                 }
             }
@@ -435,6 +441,7 @@ impl<T: Ticks> Host<T> {
             return;
         }
         session.state = State::Closing;
+        session.fast = false;
         session.input = Default::default();
         if at_once || session.replies.waiting() == 0 {
             self.effects.push(Effect::Close { session: index, flush: !at_once });
@@ -444,6 +451,8 @@ impl<T: Ticks> Host<T> {
     /// Takes over what the configuration says about this core.
     pub(super) fn apply_config(&mut self) {
         self.gate.debug = self.config.security.enable_debug_command;
+        self.refresh_memory_gate();
+        self.latency.set_threshold_ms(self.config.monitoring.latency_monitor_threshold_ms);
         let slow_us = self.config.monitoring.slowlog_log_slower_than_us;
         self.slow_ticks = match u64::try_from(slow_us) {
             Err(_) => u64::MAX,

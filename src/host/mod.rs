@@ -14,6 +14,7 @@ pub mod cron;
 #[allow(clippy::module_inception, reason = "the actor that the module is named for")]
 pub mod host;
 pub mod mail;
+mod monitor;
 pub mod nodeops;
 pub mod query;
 pub mod sessionops;

@@ -2,15 +2,28 @@
 //!
 //! Everything is synchronous and deterministic: time and randomness come in, background work is done in steps bounded
 //! by a count. All changes go through `Keyspace` (`db.rs`), the one door for writes.
+//!
+//! A key is one entry (`entry.rs`) in one block of the shard's slab, found through one table per database. A batch of
+//! requests should call `prefetch_bucket` for all its keys, then `prefetch_entry` for all, and only then execute: the
+//! cache misses of a batch then overlap, and they are most of what a lookup costs.
 
 pub mod access;
 pub mod db;
+mod entry;
 pub mod expire;
+pub mod slot;
 pub mod stats;
+pub mod upkeep;
 pub mod value;
 
 pub use access::{AccessPolicy, LfuOptions, Touch};
-pub use db::{CopyOutcome, Keyspace, KeyspaceOptions, Slot};
-pub use expire::{DefragReport, ExpireReport};
+pub use db::{CopyOutcome, Keyspace, KeyspaceOptions};
+pub use entry::VALUE_LEN_MAX;
+pub use expire::ExpireReport;
+pub use slot::Slot;
 pub use stats::{KeyspaceStats, MemoryUse};
+pub use upkeep::DefragReport;
 pub use value::{Encoding, EntryView, IntText, NewValue, SetExpire, ValueKind, ValueRef};
+
+#[cfg(test)]
+mod tests;

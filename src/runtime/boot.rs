@@ -419,6 +419,10 @@ fn process_info(config_file: Option<&Path>, run_id: [u64; 3]) -> ProcessInfo {
         config_file: config_file.map_or_else(String::new, |path| path.display().to_string()),
         run_id: run_id.iter().map(|word| format!("{word:016x}")).collect::<String>()[..40].to_owned(),
         os: system(),
+        started_unix_us: std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros() as i64),
+        system_memory_bytes: system_memory_bytes(),
         ..ProcessInfo::default()
     }
 }
@@ -434,6 +438,12 @@ fn system() -> String {
     [&name.sysname, &name.release, &name.machine]
         .map(|part| part.iter().take_while(|&&c| c != 0).map(|&c| char::from(c as u8)).collect::<String>())
         .join(" ")
+}
+
+fn system_memory_bytes() -> u64 {
+    // SAFETY: asks for two numbers.
+    let (pages, page) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).unwrap_or(0) * u64::try_from(page).unwrap_or(0)
 }
 
 /// An error as the C library words it.

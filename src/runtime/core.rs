@@ -28,6 +28,9 @@ use crate::host::{Effect, Host, Mail};
 /// How often a core asks the kernel what the process uses, for INFO.
 const USAGE_PERIOD_US: u64 = 1_000_000;
 
+/// How long a stopping core waits for the kernel to give its connections back.
+const STOP_US_MAX: u64 = 2_000_000;
+
 /// What travels between cores.
 pub enum Post {
     /// A host's mail.
@@ -71,7 +74,8 @@ pub struct Core {
     next_tick: MonoUs,
     next_usage: MonoUs,
     last_useful: MonoUs,
-    stopping: bool,
+    /// Set once the server stops: when this core gives up waiting for the kernel.
+    stop_by: Option<MonoUs>,
 }
 
 impl Core {
@@ -114,7 +118,7 @@ impl Core {
             next_tick: MonoUs(0),
             next_usage: MonoUs(0),
             last_useful: MonoUs(0),
-            stopping: false,
+            stop_by: None,
         })
     }
 
@@ -157,21 +161,35 @@ impl Core {
 
     /// Whether there is nothing to do until the kernel or another core says so. Spins first where `spin-us` asks for it.
     fn may_sleep(&mut self, now: MonoUs) -> bool {
-        let spin_us = self.shared.spin_us;
-        if spin_us > 0 && now.since(self.last_useful) < spin_us {
-            // A few looks at shared memory per clock reading.
-            for _ in 0..64 {
-                if self.ring.has_news() || !self.end.is_empty() {
-                    return false;
-                }
-                std::hint::spin_loop();
-            }
-            return false;
-        }
         if !self.unplaced.is_empty() {
             return false;
         }
+        if self.shared.spin_us > 0 {
+            // What was queued must not wait for the spin.
+            if self.ring.has_unsubmitted() {
+                return false;
+            }
+            if self.spin(now) {
+                return false;
+            }
+        }
         self.shared.cores == 1 || self.end.park()
+    }
+
+    /// Looks for news in shared memory until `spin-us` have passed since there was something to do. Whether there is.
+    fn spin(&mut self, now: MonoUs) -> bool {
+        let mut now = now;
+        while now.since(self.last_useful) < self.shared.spin_us && now < self.next_tick {
+            // Many looks per reading of the clock.
+            for _ in 0..32 {
+                if self.ring.has_news() || !self.end.is_empty() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            now = self.clock.mono();
+        }
+        false
     }
 
     fn time_to_tick(&self, now: MonoUs) -> Timespec {
@@ -276,7 +294,8 @@ impl Core {
             return;
         }
         match completion.result {
-            0 if !io_uring::cqueue::sock_nonempty(completion.flags) => {
+            // A stream's receive of nothing is its end, whatever SOCK_NONEMPTY says: Linux 6.18 sets it then, too.
+            0 => {
                 connection.end_of_input();
                 self.host.end_of_input(index);
             }
@@ -332,6 +351,8 @@ impl Core {
             // with the host; `finish_sends` follows it.
             unsafe { connection.send_now(index, &session.replies.out, &mut self.ring) };
             self.sent.push(index);
+            let bytes = session.replies.out.len() as u64;
+            self.host.count_send(bytes);
         }
     }
 
@@ -425,7 +446,10 @@ impl Core {
                     tracing::warn!("User requested shutdown...");
                     self.shut_down();
                 }
-                Effect::Sleep { us } => std::thread::sleep(std::time::Duration::from_micros(us)),
+                Effect::Sleep { us, asker, number } => {
+                    std::thread::sleep(std::time::Duration::from_micros(us));
+                    self.host.slept(asker, number);
+                }
                 Effect::Rewrite { session } => {
                     let result = self.shared.rewrite_config(self.host.config());
                     self.host.rewritten(session, result);
@@ -501,6 +525,11 @@ impl Core {
 
     /// A connection that was placed on this core.
     fn adopt(&mut self, fd: RawFd, listener: u32) {
+        if self.stop_by.is_some() {
+            refuse(fd, b"");
+            self.end.displace();
+            return;
+        }
         let path = self.shared.listener_paths.get(listener as usize).and_then(Option::as_deref);
         let keepalive_secs = self.host.config().network.tcp_keepalive_secs;
         let peer = listen::prepare(fd, path, keepalive_secs);
@@ -551,14 +580,14 @@ impl Core {
 
     /// The server stops: connections are ended, and when the kernel has given everything back so does the loop.
     fn stop(&mut self) -> bool {
-        if !self.stopping {
-            self.stopping = true;
+        if self.stop_by.is_none() {
+            self.stop_by = Some(MonoUs(self.clock.mono().0 + STOP_US_MAX));
             self.listeners.clear();
             for index in self.connections.indexes() {
                 self.drop_connection(index);
             }
         }
-        self.connections.is_empty()
+        self.connections.is_empty() || self.stop_by.is_some_and(|by| self.clock.mono() >= by)
     }
 
     fn tick(&mut self, now: MonoUs) {
@@ -574,7 +603,7 @@ impl Core {
         self.host.set_total_memory(self.shared.total_memory());
         self.host.tick();
         for index in std::mem::take(&mut self.rearm_accept) {
-            if !self.stopping {
+            if self.stop_by.is_none() {
                 self.arm_accept(index);
             }
         }

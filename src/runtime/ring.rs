@@ -110,7 +110,7 @@ impl Ring {
             builder.build(SUBMISSIONS)
         };
         // NO_SQARRAY is of kernel 6.6 and only a saving.
-        let mut ring = build(true).or_else(|_| build(false))?;
+        let ring = build(true).or_else(|_| build(false))?;
         // Saves a look-up of the descriptor at each enter; refused is no harm.
         let _ = ring.submitter().register_ring_fd();
         Ok(Ring { ring, enters: 0 })
@@ -186,6 +186,12 @@ impl Ring {
         const GETEVENTS: u32 = 1;
         // SAFETY: no argument is passed to the kernel.
         unsafe { self.ring.submitter().enter::<libc::sigset_t>(entries, 0, GETEVENTS, None) }
+    }
+
+    /// Whether entries wait for the next `enter`.
+    #[inline]
+    pub fn has_unsubmitted(&mut self) -> bool {
+        !self.ring.submission().is_empty()
     }
 
     /// Whether something has completed or would at the next `enter`: looks at shared memory only.

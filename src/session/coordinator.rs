@@ -11,6 +11,7 @@ use crate::base::ids::ShardId;
 use crate::base::key::{shard_of_key, KeyHasher};
 use crate::base::prng::Prng;
 use crate::command::ctx::CommandOptions;
+use crate::command::debug::DatasetDigest;
 use crate::command::generic::CopyOptions;
 use crate::command::spec::{Spread, Steps};
 use crate::command::string::lcs::{lcs_reply, LcsOptions};
@@ -60,10 +61,10 @@ enum Merge {
     },
     /// The parts' shares of MSETNX's arguments.
     Msetnx(Vec<OwnedArgs>),
-    Lcs {
-        options: LcsOptions,
-        string_bytes_max: u64,
-    },
+    /// With `proto-max-bulk-len`.
+    Lcs(LcsOptions, u64),
+    /// DEBUG DIGEST.
+    Digest,
 }
 
 /// What happens when the first step is done everywhere.
@@ -133,6 +134,7 @@ pub fn plan(
             (Merge::Ok, parts)
         }
         Spread::EverySum => every(Merge::Sum)?,
+        Spread::EveryConcat if spec.name == "_digest" => every(Merge::Digest)?,
         Spread::EveryConcat => every(Merge::Concat)?,
         Spread::EveryOk => every(Merge::Ok)?,
         Spread::EveryDraw => every(Merge::Draw)?,
@@ -178,7 +180,7 @@ pub fn plan(
                 .map(|key| on_key(key, mode, internal("get", head.db, key)))
                 .into_iter()
                 .collect();
-            (Merge::Lcs { options: lcs, string_bytes_max: options.string_bytes_max }, parts)
+            (Merge::Lcs(lcs, options.string_bytes_max), parts)
         }
         Spread::One | Spread::Cursor => unreachable!("{} goes to one shard", spec.name),
     };
@@ -273,9 +275,17 @@ impl Plan {
                 }
             }
             Merge::Draw => draw(replies, rng, &mut reply),
-            Merge::Lcs { options, string_bytes_max } => {
+            Merge::Digest => {
+                let mut digest = DatasetDigest::default();
+                replies.iter().for_each(|reply| {
+                    let is_digest = digest.add(reply).is_some();
+                    debug_assert!(is_digest, "the shards answer with digests");
+                });
+                reply.simple(&digest.to_string());
+            }
+            Merge::Lcs(options, bytes_max) => {
                 let value = |i: usize| reply::as_bulk(&replies[i]).unwrap_or(b"");
-                if let Err(error) = lcs_reply(value(0), value(1), &options, string_bytes_max, &mut reply) {
+                if let Err(error) = lcs_reply(value(0), value(1), &options, bytes_max, &mut reply) {
                     reply.error(error.text());
                 }
             }

@@ -167,7 +167,8 @@ impl Session {
 
     /// Recomputes `fast`.
     pub fn refresh_lane(&mut self) {
-        self.fast = self.authenticated && self.reply_mode == ReplyMode::On && !self.monitor;
+        let is_ending = matches!(self.state, State::Closing | State::Closed);
+        self.fast = self.authenticated && self.reply_mode == ReplyMode::On && !self.monitor && !is_ending;
     }
 
     /// Whether a reply to the current command is to be thrown away.

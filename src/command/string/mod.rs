@@ -129,7 +129,8 @@ pub static SPECS: &[Spec] = &[
         doc("Sets the string at a key and replies with the one before.", "1.0.0", "O(1)", "key value"),
     )
     .flags(WRITE_FAST)
-    .keys(ACCESSED_UPDATED),
+    .keys(ACCESSED_UPDATED)
+    .deprecated("6.2.0", "`SET` with the `!GET` argument"),
     Spec::new(
         "incr",
         2,
@@ -189,7 +190,8 @@ pub static SPECS: &[Spec] = &[
         ),
     )
     .flags(READ_FAST)
-    .keys(ALL_ACCESSED),
+    .keys(ALL_ACCESSED)
+    .tips(&["request_policy:multi_shard"]),
     Spec::new(
         "mset",
         -3,
@@ -202,7 +204,8 @@ pub static SPECS: &[Spec] = &[
         ),
     )
     .flags(WRITE)
-    .keys(ALL_OVERWRITTEN),
+    .keys(ALL_OVERWRITTEN)
+    .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]),
     Spec::new(
         "msetnx",
         -3,
@@ -228,7 +231,8 @@ pub static SPECS: &[Spec] = &[
         ),
     )
     .flags(WRITE)
-    .keys(OVERWRITTEN),
+    .keys(OVERWRITTEN)
+    .deprecated("2.6.12", "`SET` with the `PX` argument"),
     Spec::new(
         "set",
         -3,
@@ -255,7 +259,8 @@ pub static SPECS: &[Spec] = &[
         ),
     )
     .flags(WRITE)
-    .keys(OVERWRITTEN),
+    .keys(OVERWRITTEN)
+    .deprecated("2.6.12", "`SET` with the `EX` argument"),
     Spec::new(
         "setnx",
         3,
@@ -263,7 +268,8 @@ pub static SPECS: &[Spec] = &[
         doc("Sets the string at a key that does not exist.", "1.0.0", "O(1)", "key value"),
     )
     .flags(WRITE_FAST)
-    .keys(INSERTED),
+    .keys(INSERTED)
+    .deprecated("2.6.12", "`SET` with the `NX` argument"),
     Spec::new(
         "setrange",
         4,
@@ -299,7 +305,8 @@ pub static SPECS: &[Spec] = &[
         ),
     )
     .flags(READ)
-    .keys(ACCESSED),
+    .keys(ACCESSED)
+    .deprecated("2.0.0", "`GETRANGE`"),
 ];
 
 const fn doc(

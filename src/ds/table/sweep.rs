@@ -1,0 +1,185 @@
+//! Walks over the table in bounded steps: to expire, to defragment, to tidy up, to take it apart.
+
+use super::{
+    prefetch_element,
+    scan::{prefetch_bucket_elements, Cursor},
+    Element, Slab, Table,
+};
+
+/// Which elements a sweep visits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// Volatile ones; the others are not even looked at.
+    Volatile,
+    /// All; segments on sparse pages of the slab are moved on the way.
+    All,
+}
+
+/// What becomes of an element that a sweep visited.
+pub enum Visit<E> {
+    /// It stays.
+    Keep,
+    /// It is removed and freed.
+    Remove,
+    /// This one takes its place, with the same key; the old one is freed.
+    Replace(E),
+}
+
+impl<E: Element> Table<E> {
+    /// Shows `f` the elements of about `buckets` buckets after `cursor`, and returns the cursor to go on with: 0 to
+    /// begin with, 0 at the end. Elements that move while a sweep is under way may be missed, or seen twice.
+    pub fn sweep(
+        &mut self,
+        slab: &mut Slab,
+        cursor: u64,
+        buckets: usize,
+        which: Sweep,
+        mut f: impl FnMut(&mut Slab, E::Ref<'_>) -> Visit<E>,
+    ) -> u64 {
+        let mut cursor = Cursor::unpack(cursor);
+        let mut buckets_left = buckets.max(1);
+        while let Some(&reference) = self.directory.get(self.index(cursor.hash())) {
+            // SAFETY: segments in the directory live, and we hold the table.
+            let mut segment = unsafe { reference.get() };
+            cursor = cursor.enter(&segment);
+            if which == Sweep::All && cursor.tag == 0 {
+                self.relocate(slab, reference);
+                let reference = self.directory[self.index(cursor.hash())];
+                // SAFETY: as before; the segment may be another now.
+                segment = unsafe { reference.get() };
+            }
+            let first = match (which, segment.header().volatile) {
+                (Sweep::Volatile, 0) => segment.buckets(),
+                _ => segment.home(cursor.tag as u16),
+            };
+            let end = segment.buckets().min(first + buckets_left);
+            let removed = self.sweep_buckets(slab, &mut segment, first..end, which, &mut f);
+            buckets_left -= (end - first).clamp(1, buckets_left);
+            let (finished, tag) = (end == segment.buckets(), segment.first_tag(end));
+            let next = if finished { cursor.next_segment() } else { Some(Cursor { tag, ..cursor }) };
+            if removed > 0 {
+                self.shrink(slab, cursor.hash());
+            }
+            match next {
+                None => return 0,
+                Some(next) if buckets_left == 0 => return next.pack(),
+                Some(next) => cursor = next,
+            }
+        }
+        0
+    }
+
+    fn sweep_buckets(
+        &mut self,
+        slab: &mut Slab,
+        segment: &mut super::Segment<'_>,
+        buckets: std::ops::Range<usize>,
+        which: Sweep,
+        f: &mut impl FnMut(&mut Slab, E::Ref<'_>) -> Visit<E>,
+    ) -> usize {
+        let slots_of = |segment: &super::Segment<'_>, index: usize| match which {
+            Sweep::Volatile => segment.bucket(index).volatile(),
+            Sweep::All => segment.bucket(index).occupied(),
+        };
+        let mut removed = 0;
+        for index in buckets.clone() {
+            if index + 1 < buckets.end {
+                let ahead = segment.bucket(index + 1);
+                slots_of(segment, index + 1).for_each(|slot| prefetch_element(ahead.word(slot)));
+            }
+            for slot in slots_of(segment, index) {
+                let word = segment.bucket(index).word(slot);
+                // SAFETY: slots with a tag hold elements of ours; nobody changes this one while `f` looks at it.
+                let visit = f(slab, unsafe { E::borrow(word.pointer()) });
+                match visit {
+                    Visit::Keep => continue,
+                    Visit::Remove => {
+                        segment.remove(index, slot);
+                        self.len -= 1;
+                        self.volatile -= u64::from(word.is_volatile());
+                        removed += 1;
+                    }
+                    Visit::Replace(element) => {
+                        let bucket = segment.bucket_mut(index);
+                        bucket.fill(slot, bucket.tag(slot), super::Word::new(element, word.is_volatile()));
+                    }
+                }
+                // SAFETY: the pointer was in the table, and no longer is.
+                unsafe { E::from_raw(word.pointer()) }.free(slab);
+            }
+        }
+        removed
+    }
+
+    /// Shrinks and merges up to `segments` segments after `cursor` where removals have left that undone, and the
+    /// directory at the end of a round. The cursor to go on with, 0 to begin with and at the end.
+    pub fn tidy(&mut self, slab: &mut Slab, cursor: u64, segments: usize) -> u64 {
+        let mut cursor = Cursor::unpack(cursor);
+        for _ in 0..segments.max(1) {
+            let Some(segment) = self.segment(cursor.hash()) else { return 0 };
+            cursor = cursor.enter(&segment);
+            if self.shrink(slab, cursor.hash()) {
+                continue;
+            }
+            match cursor.next_segment() {
+                Some(next) => cursor = next,
+                None => {
+                    self.halve(slab);
+                    return 0;
+                }
+            }
+        }
+        cursor.pack()
+    }
+
+    /// Takes the table apart, bit by bit.
+    pub fn into_drain(self) -> Drain<E> {
+        Drain(self)
+    }
+}
+
+/// A table on its way out.
+pub struct Drain<E>(Table<E>);
+
+impl<E: Element> Drain<E> {
+    /// Frees about `budget` elements, rounded up to whole segments; how many it was. Zero when there are none left.
+    pub fn step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
+        let before = self.0.len;
+        while before - self.0.len < budget.max(1) as u64 {
+            let Some(reference) = self.0.pop_segment() else { break };
+            // SAFETY: the segment is ours alone now, and so are its elements; each is freed once.
+            unsafe {
+                let segment = reference.get();
+                self.0.len -= segment.len() as u64;
+                prefetch_bucket_elements(&segment, 0);
+                for index in 0..segment.buckets() {
+                    if index + 1 < segment.buckets() {
+                        prefetch_bucket_elements(&segment, index + 1);
+                    }
+                    let bucket = segment.bucket(index);
+                    bucket.occupied().for_each(|slot| E::from_raw(bucket.word(slot).pointer()).free(slab));
+                }
+                reference.free(slab);
+            }
+        }
+        if self.is_empty() {
+            self.0.set_directory(slab, Vec::new());
+        }
+        before - self.0.len
+    }
+
+    /// How many elements are left.
+    pub fn len(&self) -> u64 {
+        self.0.len
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.directory.is_empty()
+    }
+
+    /// Bytes of what is left, without the elements.
+    pub fn memory_bytes(&self) -> usize {
+        self.0.memory_bytes()
+    }
+}

@@ -1,0 +1,376 @@
+//! What a core does without being asked: limits on clients, pauses, sampling, and background work on its shards.
+//!
+//! `tick` comes `hz` times a second. `work` does one bounded slice of what is to be done on the shards; the runtime calls
+//! it once per pass for as long as it says that there is more, so that clients never wait for more than one slice.
+
+use super::host::Host;
+use crate::base::time::{MonoUs, Ticks};
+use crate::command::spec::{Flags, Spec};
+use crate::node::stats::{CoreStats, DatabaseSize, Rates, Report, SessionUse};
+use crate::session::{clients, State, Wait};
+
+pub use crate::node::process::{ProcessInfo, Usage};
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends by itself.
+    pub until: MonoUs,
+    /// Whether only commands that may change data have to wait.
+    pub writes_only: bool,
+}
+
+/// Memory of the whole process, which the runtime adds up over the cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What all cores use.
+    pub used_bytes: u64,
+    /// The most that this ever was.
+    pub peak_bytes: u64,
+}
+
+/// What `tick` and `work` remember.
+#[derive(Debug, Default)]
+pub struct CronState {
+    /// DEBUG PAUSE-CRON.
+    pub(super) is_paused: bool,
+    samples: [Rates; SAMPLES],
+    next_sample: usize,
+    sampled: Option<MonoUs>,
+    sampled_stats: CoreStats,
+    /// Where the walk over the sessions goes on.
+    next_session: usize,
+    /// What the sessions' buffers took at the last full walk, and in this one so far.
+    sessions_use: SessionUse,
+    sessions_sum: SessionUse,
+    work: Vec<ShardWork>,
+    next_shard: usize,
+    /// How long `work` may still take before the next tick.
+    work_ns_left: u64,
+}
+
+/// What is to be done on one shard.
+#[derive(Clone, Copy, Debug, Default)]
+struct ShardWork {
+    expire: bool,
+    free: bool,
+    maintain: bool,
+    defrag: bool,
+    /// Of the expiry sweep since the tick.
+    expire_steps: u32,
+    examined: u64,
+    expired: u64,
+}
+
+impl ShardWork {
+    fn is_done(&self) -> bool {
+        !(self.expire || self.free || self.maintain || self.defrag)
+    }
+}
+
+/// Redis averages over 16 samples, one each 100 ms.
+const SAMPLES: usize = 16;
+const SAMPLE_EVERY_US: u64 = 100_000;
+
+/// A client that has done nothing for so long gives its buffers back.
+const IDLE_BUFFERS_US: u64 = 2_000_000;
+
+/// How long `work` may keep the clients waiting.
+const SLICE_NS: u64 = 100_000;
+
+/// And how many steps it takes at most, whatever the clock says.
+const SLICE_STEPS: u32 = 64;
+
+/// Buckets or keys per step: some microseconds.
+const STEP_BUCKETS: usize = 64;
+
+/// Steps of the expiry sweep that every tick takes, however few keys they find expired.
+const EXPIRE_STEPS_MIN: u32 = 8;
+
+impl CronState {
+    pub(super) fn reset_rates(&mut self) {
+        self.samples = [Rates::default(); SAMPLES];
+        self.sampled_stats = CoreStats::default();
+    }
+
+    fn rates(&self) -> Rates {
+        let mut rates = Rates::default();
+        for sample in &self.samples {
+            rates.ops += sample.ops / SAMPLES as f64;
+            rates.input_bytes += sample.input_bytes / SAMPLES as f64;
+            rates.output_bytes += sample.output_bytes / SAMPLES as f64;
+            rates.passes += sample.passes / SAMPLES as f64;
+        }
+        rates
+    }
+}
+
+impl<T: Ticks> Host<T> {
+    /// Housekeeping; to be called `hz` times a second.
+    pub fn tick(&mut self) {
+        if self.pause.is_some_and(|pause| pause.until <= self.now.mono) {
+            self.end_pause();
+        }
+        if self.cron.is_paused {
+            return;
+        }
+        self.sample();
+        self.walk_sessions();
+        self.plan_work();
+    }
+
+    /// How often `tick` is to be called.
+    pub fn hz(&self) -> u32 {
+        self.config.process.hz
+    }
+
+    /// What the process uses, as the system says.
+    pub fn set_usage(&mut self, usage: Usage) {
+        self.process.usage = usage;
+    }
+
+    /// What all cores use together; with `maxmemory` reached, writes that need memory are refused from now on.
+    pub fn set_total_memory(&mut self, used_bytes: u64) {
+        self.memory = Memory { used_bytes, peak_bytes: self.memory.peak_bytes.max(used_bytes) };
+        self.refresh_memory_gate();
+    }
+
+    pub(super) fn refresh_memory_gate(&mut self) {
+        let limit = self.config.memory.maxmemory_bytes;
+        self.gate.out_of_memory = limit > 0 && self.memory.used_bytes > limit;
+    }
+
+    /// Bytes that this core uses: its keyspaces, and its sessions' buffers as of their last walk.
+    pub fn used_memory(&self) -> u64 {
+        let keyspaces: u64 = self.shards.iter().map(|shard| shard.keyspace.used_memory()).sum();
+        keyspaces + self.cron.sessions_use.memory_bytes
+    }
+
+    /// Everything that INFO tells of this core.
+    pub(super) fn report(&self) -> Report {
+        let mut report = Report {
+            cores: 1,
+            stats: self.stats.clone(),
+            commands: self.command_stats.clone(),
+            errors: self.error_stats.clone(),
+            rates: self.cron.rates(),
+            sessions: self.sessions_use(),
+            ..Report::default()
+        };
+        for shard in &self.shards {
+            let keyspace = &shard.keyspace;
+            report.keyspace += &keyspace.stats();
+            report.memory += &keyspace.memory();
+            report.dirty += keyspace.dirty();
+            let databases: Vec<_> = (0..keyspace.databases())
+                .map(crate::base::ids::DbIndex)
+                .map(|db| DatabaseSize {
+                    keys: keyspace.len(db),
+                    volatile: keyspace.volatile_len(db),
+                    ttl_ms_sum: keyspace.average_ttl_ms(db).saturating_mul(keyspace.volatile_len(db)),
+                })
+                .collect();
+            report.add_databases(&databases);
+        }
+        report
+    }
+
+    fn sessions_use(&self) -> SessionUse {
+        let mut sum = SessionUse::default();
+        for session in self.sessions.iter().filter_map(|session| session.as_deref()) {
+            add_session(&mut sum, session);
+        }
+        sum
+    }
+
+    /// Whether a command has to wait for the end of CLIENT PAUSE.
+    pub(super) fn is_paused(&self, spec: &Spec) -> bool {
+        let Some(pause) = self.pause else { return false };
+        let may_write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
+        pause.until > self.now.mono && (may_write || !pause.writes_only)
+    }
+
+    /// A later pause extends an earlier one, and a weaker one does not weaken it (Redis: `pauseClientsByClient`).
+    pub(super) fn begin_pause(&mut self, new: Pause) {
+        let old = self.pause.filter(|pause| pause.until > self.now.mono);
+        self.pause = Some(old.map_or(new, |old| Pause {
+            until: new.until.max(old.until),
+            writes_only: new.writes_only && old.writes_only,
+        }));
+        self.refresh_attention();
+    }
+
+    pub(super) fn end_pause(&mut self) {
+        self.pause = None;
+        self.refresh_attention();
+        for (index, session) in self.sessions.iter_mut().enumerate() {
+            if let Some(session) = session.as_deref_mut() {
+                if session.state == State::Waiting(Wait::Pause) {
+                    session.state = State::Open;
+                    self.runnable.push(index as u32);
+                }
+            }
+        }
+    }
+
+    /// Ends a client that does not read what it is sent.
+    pub(super) fn drop_slow_reader(&mut self, index: u32) {
+        if let Some(session) = self.sessions[index as usize].as_deref() {
+            tracing::warn!(
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                clients::line(session, self.now.mono, &self.table)
+            );
+            self.stats.output_buffer_limit_disconnections += 1;
+            self.close(index, true);
+        }
+    }
+
+    fn sample(&mut self) {
+        let (now, stats) = (self.now.mono, &self.stats);
+        let cron = &mut self.cron;
+        let Some(sampled) = cron.sampled else {
+            cron.sampled = Some(now);
+            return;
+        };
+        let elapsed_us = now.since(sampled);
+        if elapsed_us < SAMPLE_EVERY_US {
+            return;
+        }
+        let before = &cron.sampled_stats;
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 * 1e6 / elapsed_us as f64;
+        cron.samples[cron.next_sample] = Rates {
+            ops: rate(stats.commands_processed, before.commands_processed),
+            input_bytes: rate(stats.net_input_bytes, before.net_input_bytes),
+            output_bytes: rate(stats.net_output_bytes, before.net_output_bytes),
+            passes: rate(stats.passes, before.passes),
+        };
+        cron.next_sample = (cron.next_sample + 1) % SAMPLES;
+        cron.sampled = Some(now);
+        cron.sampled_stats = stats.clone();
+    }
+
+    /// Looks at some of the sessions, at all of them once a second.
+    fn walk_sessions(&mut self) {
+        let share = self.sessions.len() / self.config.process.hz.max(1) as usize + 5;
+        for _ in 0..share.min(self.sessions.len()) {
+            if self.cron.next_session >= self.sessions.len() {
+                self.cron.next_session = 0;
+                self.cron.sessions_use = std::mem::take(&mut self.cron.sessions_sum);
+            }
+            let index = self.cron.next_session as u32;
+            self.cron.next_session += 1;
+            self.check_session(index);
+        }
+    }
+
+    fn check_session(&mut self, index: u32) {
+        let now = self.now.mono;
+        let timeout_us = u64::from(self.config.network.timeout_secs) * 1_000_000;
+        let limit = self.config.clients.output_buffer_limits.normal;
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        if matches!(session.state, State::Closing | State::Closed) {
+            return;
+        }
+        let idle_us = now.since(session.active);
+        let is_busy = session.replies.waiting() > 0 || session.under_way > 0;
+        if timeout_us > 0 && idle_us > timeout_us && !is_busy && !session.monitor {
+            tracing::debug!("Closing idle client");
+            self.close(index, true);
+            return;
+        }
+        if idle_us > IDLE_BUFFERS_US && !is_busy {
+            session.replies.shrink();
+            if session.input.is_empty() {
+                session.input = Default::default();
+            }
+        }
+        add_session(&mut self.cron.sessions_sum, session);
+        let pending = session.replies.pending_bytes() as u64;
+        let is_over_soft = limit.soft_bytes > 0 && pending >= limit.soft_bytes;
+        let since = match session.over_soft_limit_since {
+            Some(since) if is_over_soft => since,
+            _ => now,
+        };
+        session.over_soft_limit_since = is_over_soft.then_some(since);
+        let is_over_hard = limit.hard_bytes > 0 && pending >= limit.hard_bytes;
+        if is_over_hard || is_over_soft && now.since(since) > limit.soft_secs.saturating_mul(1_000_000) {
+            self.drop_slow_reader(index);
+        }
+    }
+
+    /// Every shard gets its background work, and `work` its share of the time until the next tick: 25%, or more with
+    /// `active-expire-effort`, as Redis's expire cycle.
+    fn plan_work(&mut self) {
+        let defrag = self.config.memory.activedefrag;
+        // A paused server does not change its data by itself either.
+        let expire = self.pause.is_none();
+        let plan = ShardWork { expire, free: true, maintain: true, defrag, ..ShardWork::default() };
+        self.cron.work.clear();
+        self.cron.work.resize(self.shards.len(), plan);
+        let percent = 25 + 2 * (u64::from(self.config.memory.active_expire_effort) - 1);
+        self.cron.work_ns_left = 1_000_000_000 / u64::from(self.config.process.hz.max(1)) * percent / 100;
+    }
+
+    /// Does a slice of background work. Whether there is more.
+    pub fn work(&mut self) -> bool {
+        if self.cron.work_ns_left == 0 {
+            return false;
+        }
+        let start = self.ticks.ticks();
+        let mut took_ns = 0;
+        for _ in 0..SLICE_STEPS {
+            if !self.work_step() {
+                self.cron.work_ns_left = 0;
+                return false;
+            }
+            took_ns = self.ticks.to_ns(self.ticks.ticks().wrapping_sub(start));
+            if took_ns >= SLICE_NS {
+                break;
+            }
+        }
+        // A clock that stands still must not make this endless.
+        self.cron.work_ns_left = self.cron.work_ns_left.saturating_sub(took_ns.max(SLICE_NS / 10));
+        if self.cron.work_ns_left == 0 && self.cron.work.iter().any(|work| work.expire) {
+            self.stats.expire_time_cap_reached += 1;
+        }
+        self.cron.work_ns_left > 0
+    }
+
+    /// One step on one shard. Whether there was something to do.
+    fn work_step(&mut self) -> bool {
+        let shards = self.cron.work.len();
+        let Some(at) = (0..shards)
+            .map(|step| (self.cron.next_shard + step) % shards)
+            .find(|&at| !self.cron.work[at].is_done())
+        else {
+            return false;
+        };
+        self.cron.next_shard = (at + 1) % shards;
+        let (work, keyspace) = (&mut self.cron.work[at], &mut self.shards[at].keyspace);
+        if work.expire {
+            let before = self.ticks.ticks();
+            let effort = u64::from(self.config.memory.active_expire_effort) - 1;
+            let report = keyspace.expire_step(self.now.unix_ms(), STEP_BUCKETS);
+            work.expire_steps += 1;
+            work.examined += report.examined;
+            work.expired += report.expired;
+            // Redis's rule: on while more than 10% (less with more effort) of the keys looked at had expired.
+            let is_worthwhile = work.expired * 100 > work.examined * (10 - effort);
+            work.expire = report.more && (is_worthwhile || work.expire_steps < EXPIRE_STEPS_MIN);
+            self.stats.expire_cycle_ns += self.ticks.to_ns(self.ticks.ticks().wrapping_sub(before));
+        } else if work.free {
+            work.free = keyspace.free_step(STEP_BUCKETS);
+        } else if work.maintain {
+            work.maintain = keyspace.maintain_step(STEP_BUCKETS);
+        } else {
+            work.defrag = keyspace.defrag_step(STEP_BUCKETS).more;
+        }
+        true
+    }
+}
+
+fn add_session(sum: &mut SessionUse, session: &crate::session::Session) {
+    sum.memory_bytes += clients::memory_bytes(session) as u64;
+    sum.input_bytes_max = sum.input_bytes_max.max(session.input.bytes.capacity() as u64);
+    sum.output_bytes_max = sum.output_bytes_max.max(session.replies.pending_bytes() as u64);
+}

@@ -1,0 +1,94 @@
+//! MONITOR: every request that has run, to those who watch.
+
+use std::sync::Arc;
+
+use super::host::{mark_dirty, Host};
+use super::query::Query;
+use crate::base::time::Ticks;
+use crate::command::spec::{Flags, Run, SessionOp, Spec};
+use crate::config::quoted;
+use crate::resp::{Args, OwnedArgs};
+
+impl<T: Ticks> Host<T> {
+    /// Makes a session a monitor.
+    pub(super) fn add_monitor(&mut self, index: u32) {
+        let Some(session) = self.session(index) else { return };
+        session.monitor = true;
+        session.refresh_lane();
+        self.local_monitors.push(index);
+        self.broadcast(Query::Monitors(1));
+    }
+
+    /// The session is a monitor no longer.
+    pub(super) fn remove_monitor(&mut self, index: u32) {
+        let Some(session) = self.session(index) else { return };
+        if std::mem::take(&mut session.monitor) {
+            session.refresh_lane();
+            self.local_monitors.retain(|&other| other != index);
+            self.broadcast(Query::Monitors(-1));
+        }
+    }
+
+    /// Whether requests need a second look has to be found out anew.
+    pub(super) fn refresh_attention(&mut self) {
+        self.attention = self.monitors > 0 || self.pause.is_some();
+    }
+
+    /// Shows a request that has run to the monitors of all cores. What administrators do is not shown, as in Redis.
+    pub(super) fn feed_monitors(&mut self, index: u32, spec: &Spec, args: Args<'_>) {
+        let hidden = [Flags::SKIP_MONITOR, Flags::ADMIN, Flags::INTERNAL];
+        if self.monitors == 0 || hidden.into_iter().any(|flag| spec.flags.has(flag)) {
+            return;
+        }
+        let Some(session) = self.sessions[index as usize].as_deref() else { return };
+        let mut line = {
+            let (secs, micros) =
+                (self.now.unix_us.div_euclid(1_000_000), self.now.unix_us.rem_euclid(1_000_000));
+            let from = if session.peer.unix {
+                format!("unix:{}", String::from_utf8_lossy(&self.config.network.unixsocket))
+            } else {
+                session.peer.addr.clone()
+            };
+            format!("+{secs}.{micros:06} [{} {from}]", session.db).into_bytes()
+        };
+        let redacted = redacted(spec, args);
+        for arg in redacted.as_ref().map_or(args, OwnedArgs::as_args).iter_from(0) {
+            line.push(b' ');
+            line.extend(quoted(arg));
+        }
+        line.extend(b"\r\n");
+        self.broadcast(Query::Feed(Arc::from(line)));
+    }
+
+    /// A line for the monitors of this core.
+    pub(super) fn feed_own_monitors(&mut self, line: &[u8]) {
+        let limit = self.config.clients.output_buffer_limits.normal.hard_bytes;
+        for at in 0..self.local_monitors.len() {
+            let index = self.local_monitors[at];
+            let Some(session) = self.sessions[index as usize].as_deref_mut() else { continue };
+            session.replies.push(line);
+            mark_dirty(session, index, &mut self.dirty);
+            if limit > 0 && session.replies.pending_bytes() as u64 >= limit {
+                self.drop_slow_reader(index);
+            }
+        }
+    }
+}
+
+/// The arguments with secrets blotted out, where there are any: for MONITOR and the slow log.
+pub(super) fn redacted(spec: &Spec, args: Args<'_>) -> Option<OwnedArgs> {
+    const BLOT: &[u8] = b"(redacted)";
+    let is_secret = |at: usize| match spec.run {
+        Run::Session(SessionOp::Auth) => at > 0,
+        Run::Session(SessionOp::Hello) => {
+            (2..args.len()).any(|option| args.is(option, "auth") && (option + 1..=option + 2).contains(&at))
+        }
+        Run::Node(crate::command::spec::NodeOp::ConfigSet) => {
+            at > 2 && at % 2 == 1 && crate::config::row(args.at(at - 1)).is_some_and(|row| row.is_sensitive())
+        }
+        _ => false,
+    };
+    (0..args.len())
+        .any(is_secret)
+        .then(|| OwnedArgs::collect((0..args.len()).map(|at| if is_secret(at) { BLOT } else { args.at(at) })))
+}

@@ -1,0 +1,257 @@
+//! Commands on the whole node: each looks at its arguments here and asks the cores; `answers` makes the reply.
+
+mod answers;
+mod debug;
+
+use super::batch::Flow;
+use super::cron::Pause;
+use super::host::{Effect, Host};
+use super::query::{Purpose, Query};
+use crate::base::error::CommandError;
+use crate::base::ids::DbIndex;
+use crate::base::num::parse_i64;
+use crate::base::time::{MonoUs, Ticks};
+use crate::command::spec::{NodeOp, Run};
+use crate::command::{help, CommandId};
+use crate::config::Asker;
+use crate::node::info::Sections;
+use crate::resp::{Args, OwnedArgs, Reply};
+use crate::session::clients::{KillFilter, ListFilter};
+use crate::session::{State, Wait};
+use crate::shard::{Call, CallHead};
+
+impl<T: Ticks> Host<T> {
+    /// Runs a command on the whole node. The session has no reply outstanding.
+    pub(super) fn node_command(
+        &mut self,
+        index: u32,
+        command: CommandId,
+        op: NodeOp,
+        args: Args<'_>,
+    ) -> Flow {
+        match self.try_node_command(index, op, args) {
+            Ok(flow) => flow,
+            Err(error) => self.fail(index, command, &error),
+        }
+    }
+
+    fn try_node_command(&mut self, index: u32, op: NodeOp, args: Args<'_>) -> Result<Flow, CommandError> {
+        let purpose_and_query = match op {
+            NodeOp::ClientList => {
+                let filter = ListFilter::parse(args)?;
+                (Purpose::ClientList(filter.ids.clone()), Query::Clients(filter))
+            }
+            NodeOp::ClientKill => {
+                let asker = self.session(index).map_or(0, |session| session.id.0);
+                let filter = KillFilter::parse(args, asker)?;
+                (Purpose::ClientKill { is_old_form: filter.is_old_form }, Query::Kill(filter))
+            }
+            NodeOp::ClientPause => (Purpose::Ok, Query::Pause(self.parse_pause(args)?)),
+            NodeOp::ClientUnpause => (Purpose::Ok, Query::Unpause),
+            NodeOp::ClientUnblock => {
+                self.unblock(index, args)?;
+                return Ok(Flow::Next);
+            }
+            NodeOp::ConfigGet => {
+                let patterns: Vec<&[u8]> = args.iter_from(2).collect();
+                let found = self.config.get(&patterns);
+                self.reply(index, |reply| {
+                    reply.map(found.len());
+                    for (name, value) in found {
+                        reply.bulk(name.as_bytes());
+                        reply.bulk(&value);
+                    }
+                });
+                return Ok(Flow::Next);
+            }
+            NodeOp::ConfigSet => return self.config_set(index, args),
+            NodeOp::ConfigResetstat => (Purpose::Ok, Query::ResetStats),
+            NodeOp::ConfigRewrite => return self.config_rewrite(index),
+            NodeOp::Debug => return self.debug(index, args),
+            NodeOp::Info => (Purpose::Info(Sections::parse(args)), Query::Report),
+            NodeOp::LatencyDoctor => (Purpose::LatencyDoctor, Query::Latency),
+            NodeOp::LatencyGraph => (Purpose::LatencyGraph(args.at(2).to_vec()), Query::Latency),
+            NodeOp::LatencyHistogram => (Purpose::LatencyHistogram(args.to_owned()), Query::Report),
+            NodeOp::LatencyHistory => (Purpose::LatencyHistory(args.at(2).to_vec()), Query::Latency),
+            NodeOp::LatencyLatest => (Purpose::LatencyLatest, Query::Latency),
+            NodeOp::LatencyReset => {
+                (Purpose::LatencyReset(args.to_owned()), Query::ResetLatency(args.to_owned()))
+            }
+            NodeOp::MemoryDoctor => (Purpose::MemoryDoctor, Query::Report),
+            NodeOp::MemoryStats => (Purpose::MemoryStats, Query::Report),
+            NodeOp::MemoryUsage => {
+                let words = std::iter::once(&b"_memory_usage"[..]).chain(args.iter_from(2));
+                return Ok(self.ask_shards(index, "_memory_usage", &OwnedArgs::collect(words)));
+            }
+            NodeOp::SlowlogGet => (Purpose::SlowlogGet(args.to_owned()), Query::Slowlog),
+            NodeOp::SlowlogLen => (Purpose::SlowlogLen, Query::Slowlog),
+            NodeOp::SlowlogReset => (Purpose::Ok, Query::ResetSlowlog),
+            NodeOp::Monitor => {
+                if self.session(index).is_some_and(|session| !session.monitor) {
+                    self.add_monitor(index);
+                    self.reply_ok(index);
+                }
+                return Ok(Flow::Next);
+            }
+            NodeOp::Shutdown => return self.shutdown(index, args),
+            NodeOp::ConfigHelp
+            | NodeOp::LatencyHelp
+            | NodeOp::MemoryHelp
+            | NodeOp::ModuleHelp
+            | NodeOp::SlowlogHelp
+            | NodeOp::MemoryMallocStats
+            | NodeOp::MemoryPurge
+            | NodeOp::ModuleList
+            | NodeOp::Role => {
+                self.reply(index, |reply| write_constant(op, args, reply));
+                return Ok(Flow::Next);
+            }
+        };
+        let (purpose, query) = purpose_and_query;
+        Ok(self.ask_all(index, purpose, query))
+    }
+
+    /// Runs one of the shards' internal commands in place of the client's; its reply is the client's.
+    fn ask_shards(&mut self, index: u32, name: &str, args: &OwnedArgs) -> Flow {
+        let command = self.table.internal(name);
+        let spec = self.table.spec(command);
+        let Run::Shard(_, spread) = spec.run else { unreachable!("{name} is a command of shards") };
+        self.data_command(index, command, spec, spread, args.as_args())
+    }
+
+    /// The same for one that has to go to every shard.
+    fn ask_every_shard(&mut self, index: u32, name: &str) -> Flow {
+        let command = self.table.internal(name);
+        let spec = self.table.spec(command);
+        let Run::Shard(_, spread) = spec.run else { unreachable!("{name} is a command of shards") };
+        let Some(session) = self.session(index) else { return Flow::Next };
+        let head = CallHead {
+            command,
+            db: session.db,
+            proto: session.proto,
+            first_key: Default::default(),
+            no_touch: true,
+        };
+        let args = OwnedArgs::collect([name.as_bytes()]);
+        self.start_txn(index, spec, spread, Call { head, args: args.as_args() })
+    }
+
+    fn parse_pause(&self, args: Args<'_>) -> Result<Pause, CommandError> {
+        let writes_only = match args.len() {
+            3 => false,
+            4 if args.is(3, "write") => true,
+            4 if args.is(3, "all") => false,
+            4 => return Err(CommandError::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+            _ => return Err(help::subcommand_syntax(args)),
+        };
+        let timeout_ms = parse_i64(args.at(2))
+            .ok_or(CommandError::new("ERR timeout is not an integer or out of range"))?;
+        let timeout_ms =
+            u64::try_from(timeout_ms).map_err(|_| CommandError::new("ERR timeout is negative"))?;
+        if timeout_ms > i64::MAX as u64 - self.now.unix_ms().0.max(0) as u64 {
+            return Err(CommandError::new("ERR timeout is out of range"));
+        }
+        let until = self.now.mono.0.saturating_add(timeout_ms.saturating_mul(1000));
+        Ok(Pause { until: MonoUs(until), writes_only })
+    }
+
+    /// No client can be blocked yet.
+    fn unblock(&mut self, index: u32, args: Args<'_>) -> Result<(), CommandError> {
+        match args.len() {
+            3 => {}
+            4 if args.is(3, "timeout") || args.is(3, "error") => {}
+            4 => return Err(CommandError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+            _ => return Err(help::subcommand_syntax(args)),
+        }
+        parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
+        self.reply(index, |reply| reply.int(0));
+        Ok(())
+    }
+
+    fn config_set(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
+        if args.len() % 2 != 0 {
+            return Err(CommandError::SYNTAX);
+        }
+        let names = args.iter_from(2).step_by(2);
+        let values = args.iter_from(3).step_by(2);
+        let pairs = names.zip(values).map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+        let is_local = self.session(index).is_some_and(|session| session.peer.local);
+        let asker = Asker { is_local, is_loading: false };
+        Ok(self.ask_configurator(index, Query::SetConfig { pairs, asker }))
+    }
+
+    fn config_rewrite(&mut self, index: u32) -> Result<Flow, CommandError> {
+        if self.process.config_file.is_empty() {
+            return Err(CommandError::new("ERR The server is running without a config file"));
+        }
+        if let Some(session) = self.session(index) {
+            session.state = State::Waiting(Wait::Cores);
+            session.under_way += 1;
+            self.effects.push(Effect::Rewrite { session: index });
+        }
+        Ok(Flow::Stop)
+    }
+
+    /// The runtime has written the configuration file as `Effect::Rewrite` told it to, or could not.
+    pub fn rewritten(&mut self, index: u32, outcome: Result<(), String>) {
+        self.end_wait(index, |reply| match outcome {
+            Ok(()) => reply.ok(),
+            Err(reason) => reply.error(&format!("ERR Rewriting config file: {reason}")),
+        });
+    }
+
+    /// The client gets no answer: its connection ends with the process.
+    fn shutdown(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
+        let (mut save, mut nosave, mut other, mut abort) = (false, false, false, false);
+        for option in args.iter_from(1) {
+            match option.to_ascii_lowercase().as_slice() {
+                b"save" => save = true,
+                b"nosave" => nosave = true,
+                b"now" | b"force" => other = true,
+                b"abort" => abort = true,
+                _ => return Err(CommandError::SYNTAX),
+            }
+        }
+        if save && nosave || abort && (save || nosave || other) {
+            return Err(CommandError::SYNTAX);
+        }
+        if abort {
+            return Err(CommandError::new("ERR No shutdown in progress."));
+        }
+        if let Some(session) = self.session(index) {
+            session.state = State::Waiting(Wait::Cores);
+        }
+        self.effects.push(Effect::Shutdown);
+        Ok(Flow::Stop)
+    }
+}
+
+/// What is the same whatever the state of the node.
+fn write_constant(op: NodeOp, args: Args<'_>, reply: &mut Reply<'_>) {
+    match op {
+        NodeOp::ConfigHelp => help::write_help(args, help::CONFIG, reply),
+        NodeOp::LatencyHelp => help::write_help(args, help::LATENCY, reply),
+        NodeOp::MemoryHelp => help::write_help(args, help::MEMORY, reply),
+        NodeOp::ModuleHelp => help::write_help(args, help::MODULE, reply),
+        NodeOp::SlowlogHelp => help::write_help(args, help::SLOWLOG, reply),
+        NodeOp::MemoryMallocStats => reply.bulk(b"Stats not supported for the current allocator"),
+        NodeOp::ModuleList => reply.array(0),
+        NodeOp::Role => {
+            reply.array(3);
+            reply.bulk(b"master");
+            reply.int(0);
+            reply.array(0);
+        }
+        _ => reply.ok(),
+    }
+}
+
+/// The database of this number.
+fn database(text: &[u8], databases: u32) -> Result<DbIndex, CommandError> {
+    let number = parse_i64(text).ok_or(CommandError::NOT_INTEGER)?;
+    u16::try_from(number)
+        .ok()
+        .filter(|&db| u32::from(db) < databases)
+        .map(DbIndex)
+        .ok_or(CommandError::new("ERR Out of range database"))
+}

@@ -1,0 +1,341 @@
+//! Questions from one core to others: what a command on the whole node is made of.
+//!
+//! A session that asks waits (`Wait::Cores`) until all answers are in; this core's own answer comes in the same way as
+//! the others'. `nodeops::answers` says what they amount to.
+//!
+//! Invariant: a core answers every question but those of number 0, so a gather always ends.
+
+use std::sync::Arc;
+
+use super::batch::Flow;
+use super::cron::Pause;
+use super::host::{Effect, Host};
+use super::mail::Rare;
+use crate::base::error::CommandError;
+use crate::base::ids::{CoreId, DbIndex};
+use crate::base::time::Ticks;
+use crate::config::{Asker, Config};
+use crate::keyspace::KeyspaceOptions;
+use crate::node::info::Sections;
+use crate::node::latency::LatencyMonitor;
+use crate::node::slowlog::SlowLog;
+use crate::node::stats::Report;
+use crate::resp::OwnedArgs;
+use crate::session::clients::{self, KillFilter, ListFilter};
+use crate::session::{State, Wait};
+
+/// A question, or an order.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// There is one monitor more, or one less, on all cores together.
+    Monitors(i32),
+    /// A line for this core's monitors, as bytes for the wire.
+    Feed(Arc<[u8]>),
+    /// The clients that CLIENT LIST shows.
+    Clients(ListFilter),
+    /// End the clients that CLIENT KILL means.
+    Kill(KillFilter),
+    /// CLIENT PAUSE.
+    Pause(Pause),
+    /// CLIENT UNPAUSE.
+    Unpause,
+    /// To core 0: CONFIG SET. It alone makes configurations, one after the other, and passes them on to all.
+    SetConfig {
+        /// Names and values.
+        pairs: Vec<(Vec<u8>, Vec<u8>)>,
+        /// Who asks, for protected directives.
+        asker: Asker,
+    },
+    /// This is the configuration now.
+    Configure(Arc<Config>),
+    /// CONFIG RESETSTAT.
+    ResetStats,
+    /// All figures.
+    Report,
+    /// The slow log.
+    Slowlog,
+    /// SLOWLOG RESET.
+    ResetSlowlog,
+    /// The latency monitor.
+    Latency,
+    /// LATENCY RESET, with its arguments.
+    ResetLatency(OwnedArgs),
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    SetActiveExpire(bool),
+    /// DEBUG PAUSE-CRON.
+    PauseCron(bool),
+    /// DEBUG SLEEP, in microseconds.
+    Sleep(u64),
+    /// DEBUG POPULATE.
+    Populate(Populate),
+}
+
+/// What DEBUG POPULATE creates.
+#[derive(Clone, Debug)]
+pub struct Populate {
+    /// Where.
+    pub db: DbIndex,
+    /// How many keys.
+    pub count: u64,
+    /// What their names begin with.
+    pub prefix: Vec<u8>,
+    /// How long the values are; as long as they need to be if 0.
+    pub size: usize,
+}
+
+/// One core's answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// It is refused.
+    Refused(CommandError),
+    /// Clients by number, each with its line.
+    Clients(Vec<(u64, String)>),
+    /// How many clients were ended, and whether the asking one is to follow.
+    Killed {
+        /// Including the asking one.
+        count: u64,
+        /// Whether it is among them: it ends after its reply.
+        asker: bool,
+    },
+    /// All figures.
+    Report(Box<Report>),
+    /// The slow log.
+    Slowlog(Box<SlowLog>),
+    /// The latency monitor; for `ResetLatency` as it was before.
+    Latency(Box<LatencyMonitor>),
+}
+
+/// What a question is for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// `+OK` when all have done it.
+    Ok,
+    /// CLIENT LIST, of these clients in this order if some were named.
+    ClientList(Option<Vec<u64>>),
+    /// CLIENT KILL.
+    ClientKill {
+        /// `CLIENT KILL addr`.
+        is_old_form: bool,
+    },
+    /// INFO.
+    Info(Sections),
+    /// MEMORY STATS.
+    MemoryStats,
+    /// MEMORY DOCTOR.
+    MemoryDoctor,
+    /// DEBUG HTSTATS.
+    TableStats(DbIndex),
+    /// SLOWLOG GET.
+    SlowlogGet(OwnedArgs),
+    /// SLOWLOG LEN.
+    SlowlogLen,
+    /// LATENCY LATEST.
+    LatencyLatest,
+    /// LATENCY HISTORY of this event.
+    LatencyHistory(Vec<u8>),
+    /// LATENCY GRAPH of this event.
+    LatencyGraph(Vec<u8>),
+    /// LATENCY DOCTOR.
+    LatencyDoctor,
+    /// LATENCY RESET.
+    LatencyReset(OwnedArgs),
+    /// LATENCY HISTOGRAM.
+    LatencyHistogram(OwnedArgs),
+}
+
+/// A question under way.
+#[derive(Debug)]
+pub struct Gather {
+    from: From,
+    pub(super) purpose: Purpose,
+    pub(super) answers: Vec<Answer>,
+    missing: u16,
+}
+
+/// Who waits for the answers.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    /// A session of this core.
+    Session(u32),
+    /// Another core, which has asked this one under this number.
+    Core(CoreId, u64),
+}
+
+/// The number of questions that nobody wants an answer to.
+const UNANSWERED: u64 = 0;
+
+/// The core that makes configurations.
+const CONFIGURATOR: CoreId = CoreId(0);
+
+impl<T: Ticks> Host<T> {
+    /// Tells all cores, this one included.
+    pub(super) fn broadcast(&mut self, query: Query) {
+        self.send_all(UNANSWERED, query);
+    }
+
+    /// Asks all cores on behalf of a session, which waits.
+    pub(super) fn ask_all(&mut self, index: u32, purpose: Purpose, query: Query) -> Flow {
+        let number = self.begin(From::Session(index), purpose, self.cores);
+        self.send_all(number, query);
+        self.asked(index)
+    }
+
+    /// CONFIG SET: asks the core that makes configurations.
+    pub(super) fn ask_configurator(&mut self, index: u32, query: Query) -> Flow {
+        let number = self.begin(From::Session(index), Purpose::Ok, 1);
+        self.post(CONFIGURATOR, Rare::Query(number, query));
+        self.asked(index)
+    }
+
+    fn begin(&mut self, from: From, purpose: Purpose, missing: u16) -> u64 {
+        if let From::Session(index) = from {
+            if let Some(session) = self.session(index) {
+                session.state = State::Waiting(Wait::Cores);
+                session.under_way += 1;
+            }
+        }
+        let number = self.new_number();
+        self.gathers.insert(number, Gather { from, purpose, answers: Vec::new(), missing });
+        number
+    }
+
+    fn send_all(&mut self, number: u64, query: Query) {
+        for core in (0..self.cores).map(CoreId) {
+            self.post(core, Rare::Query(number, query.clone()));
+        }
+    }
+
+    /// With one core everything is over already.
+    fn asked(&mut self, index: u32) -> Flow {
+        match self.session(index).map(|session| session.state) {
+            Some(State::Open) => Flow::Next,
+            _ => Flow::Stop,
+        }
+    }
+
+    /// A question has come.
+    pub(super) fn take_query(&mut self, from: CoreId, number: u64, query: Query) {
+        let answer = match query {
+            Query::SetConfig { pairs, asker } => {
+                let pairs: Vec<_> =
+                    pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+                match self.config.set(&pairs, asker) {
+                    // The answer follows when all cores have it.
+                    Ok(config) => {
+                        let cores = self.cores;
+                        let passed_on = self.begin(From::Core(from, number), Purpose::Ok, cores);
+                        self.send_all(passed_on, Query::Configure(Arc::new(config)));
+                        return;
+                    }
+                    Err(refusal) => Answer::Refused(refusal),
+                }
+            }
+            // The answer follows when the core has slept.
+            Query::Sleep(us) => {
+                self.effects.push(Effect::Sleep { us, asker: from, number });
+                return;
+            }
+            query => self.answer_query(query),
+        };
+        if number != UNANSWERED {
+            self.post(from, Rare::Answer(number, answer));
+        }
+    }
+
+    /// The runtime has stopped the core as `Effect::Sleep` told it to.
+    pub fn slept(&mut self, asker: CoreId, number: u64) {
+        self.post(asker, Rare::Answer(number, Answer::Done));
+    }
+
+    fn answer_query(&mut self, query: Query) -> Answer {
+        let now = self.now.mono;
+        match query {
+            Query::Monitors(change) => {
+                self.monitors = self.monitors.saturating_add_signed(change);
+                self.refresh_attention();
+            }
+            Query::Feed(line) => self.feed_own_monitors(&line),
+            Query::Clients(filter) => {
+                let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
+                let shown = sessions.filter(|session| filter.takes(session));
+                return Answer::Clients(
+                    shown.map(|session| (session.id.0, clients::line(session, now, &self.table))).collect(),
+                );
+            }
+            Query::Kill(filter) => return self.kill(&filter),
+            Query::Pause(pause) => self.begin_pause(pause),
+            Query::Unpause => self.end_pause(),
+            Query::Configure(config) => {
+                self.config = config;
+                self.apply_config();
+            }
+            Query::ResetStats => self.reset_stats(),
+            Query::Report => return Answer::Report(Box::new(self.report())),
+            Query::Slowlog => {
+                return Answer::Slowlog(Box::new(self.slowlog.clone()));
+            }
+            Query::ResetSlowlog => self.slowlog.reset(),
+            Query::Latency => return Answer::Latency(Box::new(self.latency.clone())),
+            Query::ResetLatency(args) => {
+                let before = Box::new(self.latency.clone());
+                self.latency.reset(args.as_args());
+                return Answer::Latency(before);
+            }
+            Query::SetActiveExpire(active_expire) => {
+                for shard in &mut self.shards {
+                    let options = KeyspaceOptions { active_expire, ..*shard.keyspace.options() };
+                    shard.keyspace.set_options(options);
+                }
+            }
+            Query::PauseCron(is_paused) => self.cron.is_paused = is_paused,
+            Query::Populate(populate) => self.populate(&populate),
+            Query::SetConfig { .. } | Query::Sleep(_) => unreachable!("answered later"),
+        }
+        Answer::Done
+    }
+
+    /// An answer has come.
+    pub(super) fn take_answer(&mut self, number: u64, answer: Answer) {
+        let Some(gather) = self.gathers.get_mut(&number) else { return };
+        gather.answers.push(answer);
+        gather.missing -= 1;
+        if gather.missing > 0 {
+            return;
+        }
+        let Some(Gather { from, purpose, answers, .. }) = self.gathers.remove(&number) else { return };
+        match from {
+            From::Session(index) => self.conclude_question(index, purpose, answers),
+            From::Core(core, number) => self.post(core, Rare::Answer(number, Answer::Done)),
+        }
+    }
+
+    fn kill(&mut self, filter: &KillFilter) -> Answer {
+        let now = self.now.mono;
+        let (mut count, mut asker) = (0, false);
+        for index in 0..self.sessions.len() as u32 {
+            let Some(session) = self.session(index) else { continue };
+            if !filter.takes(session, now) {
+                continue;
+            }
+            count += 1;
+            if session.id.0 == filter.asker {
+                asker = true;
+            } else {
+                self.close(index, true);
+            }
+        }
+        Answer::Killed { count, asker }
+    }
+
+    fn reset_stats(&mut self) {
+        self.stats.reset();
+        self.command_stats.fill_with(Default::default);
+        self.error_stats = Default::default();
+        self.cron.reset_rates();
+        for shard in &mut self.shards {
+            shard.keyspace.reset_stats();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What concerns the whole process rather than a shard or a client: statistics, logs of slow requests, INFO.
+
+pub mod info;
+pub mod latency;
+pub mod latency_report;
+pub mod memory;
+pub mod process;
+pub mod slowlog;
+pub mod stats;
