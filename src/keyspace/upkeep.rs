@@ -1,7 +1,8 @@
 //! What keeps a keyspace in order besides commands: expiry, freeing after a flush, defragmentation, tidying up.
 //!
-//! Each step does a bounded amount of work, given as a count; the shard's cron decides how many steps its time allows. As
-//! a guide, 100 microseconds are about 500 buckets of expiry, 200 of defragmentation, 500 keys to free, 20 segments to tidy.
+//! Each step does a bounded amount of work, given as a count; the shard's cron decides how many steps its time allows.
+//! As a guide, 100 microseconds are about 500 buckets of expiry, 200 of defragmentation, 500 keys to free, 20 segments
+//! to tidy.
 
 use super::{db::Keyspace, entry::EntryRef};
 use crate::ds::table::{Sweep, Visit};
