@@ -42,8 +42,6 @@ pub struct Shared {
     pub listener_paths: Vec<Option<PathBuf>>,
     /// Where SIGTERM and SIGINT can be read.
     pub signal_fd: RawFd,
-    /// Whether receive buffers are consumed incrementally where the kernel can.
-    pub incremental_buffers: bool,
     maxclients: AtomicU32,
     /// Used memory of each core.
     memory: Vec<AtomicU64>,
@@ -242,7 +240,6 @@ fn run_cores(
         spin_us: u64::from(config.threads.spin_us),
         listener_paths: listeners.iter().map(|listener| listener.path().map(Path::to_owned)).collect(),
         signal_fd,
-        incremental_buffers: true,
         maxclients: AtomicU32::new(daemon::raise_open_files(config.clients.maxclients, cores)),
         memory: (0..cores).map(|_| AtomicU64::new(0)).collect(),
         config_file,

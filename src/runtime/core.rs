@@ -91,7 +91,7 @@ impl Core {
         end: End<Post>,
     ) -> std::io::Result<Core> {
         let ring = Ring::new()?;
-        let buffers = Buffers::new(&ring, shared.incremental_buffers)?;
+        let buffers = Buffers::new(&ring)?;
         let signal_fd = (id == CoreId(0)).then_some(shared.signal_fd);
         // SAFETY: zeroed bytes are a valid signalfd_siginfo, which the kernel overwrites.
         let signal_info = Box::new(unsafe { std::mem::zeroed() });
@@ -258,7 +258,7 @@ impl Core {
                 continue;
             }
             if let Some(id) = buffer_of(completion.flags) {
-                self.buffers.recycle(id, completion);
+                self.buffers.recycle(id);
                 returned = true;
             }
             if !goes_on(completion.flags) {
@@ -300,7 +300,12 @@ impl Core {
                 connection.end_of_input();
                 self.host.end_of_input(index);
             }
-            result if result >= 0 || is_passing(-result) => self.rearm.push(index),
+            result if result >= 0 || is_passing(-result) => {
+                if result == -libc::ENOBUFS {
+                    self.buffers.grow();
+                }
+                self.rearm.push(index);
+            }
             _ => self.drop_connection(index),
         }
     }

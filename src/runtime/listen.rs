@@ -117,7 +117,7 @@ pub fn prepare(fd: RawFd, listener_path: Option<&Path>, keepalive_secs: u32) -> 
         let addr = format!("{}:0", path.display());
         return Peer { laddr: addr.clone(), addr, fd, unix: true, local: true };
     }
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+    // TCP_NODELAY was set on the listener, whose options accepted sockets inherit.
     if keepalive_secs > 0 {
         set_keepalive(fd, keepalive_secs);
     }
@@ -172,6 +172,7 @@ fn listen_tcp(address: &SocketAddr, backlog: u32) -> io::Result<Listener> {
     let family = if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
     let fd = socket(family)?;
     set_option(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     let bound = match address {
         SocketAddr::V4(address) => {
             let raw = raw_v4(address);

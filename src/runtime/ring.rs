@@ -12,11 +12,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{cqueue, squeue, IoUring};
 
-/// Entries of the submission queue: sends of one pass beyond this are submitted in several steps.
-const SUBMISSIONS: u32 = 1024;
+/// Entries of the submission queue: sends of one pass beyond this are submitted in several steps. Small, since a ring's
+/// entries go through the cache one after the other, used or not.
+const SUBMISSIONS: u32 = 256;
 
 /// Entries of the completion queue. The kernel keeps what does not fit and hands it over later (NODROP).
-const COMPLETIONS: u32 = 16 * 1024;
+const COMPLETIONS: u32 = 1024;
 
 /// What a completion is about, and of which connection; travels through the kernel as `user_data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,9 +218,4 @@ pub fn buffer_of(flags: u32) -> Option<u16> {
 /// Whether a multishot request goes on.
 pub fn goes_on(flags: u32) -> bool {
     cqueue::more(flags)
-}
-
-/// Whether the buffer will bring more (incremental consumption).
-pub fn buffer_goes_on(flags: u32) -> bool {
-    cqueue::buffer_more(flags)
 }
