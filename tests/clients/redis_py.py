@@ -25,7 +25,7 @@ def refusal(call, *args, **options):
     """The text of the error with which the server refuses the call."""
     try:
         reply = call(*args, **options)
-    except redis.ResponseError as error:
+    except redis.RedisError as error:
         return str(error)
     raise AssertionError(f"{args} was not refused: {reply!r}")
 
@@ -202,7 +202,7 @@ def administration(r):
     assert r.slowlog_reset() is True
     assert isinstance(r.time()[0], int)
     assert r.object("encoding", "a") in (b"int", "int")
-    assert r.command_count() > 100
+    assert r.command_count() > 60
     command = r.command_info("get") if hasattr(r, "command_info") else None
     assert command is not None
     assert r.command_getkeys("MSET", "a", 1, "b", 2) in ([b"a", b"b"], ["a", "b"])
