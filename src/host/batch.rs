@@ -281,15 +281,12 @@ impl<T: Ticks> Host<T> {
             Some(Source { stop: Some(_), .. }) => Last::Stopped,
             Some(_) | None => Last::Open,
         };
-        // The batch is back in its place before the sources are closed: one of them may leave its `leftover` there.
-        let mut sources = std::mem::take(&mut batch.sources);
+        for source in batch.sources.drain(..) {
+            self.close_source(source, pieces);
+        }
         batch.requests.clear();
         batch.spans.clear();
         self.batch = batch;
-        for source in sources.drain(..) {
-            self.close_source(source, pieces);
-        }
-        self.batch.sources = sources;
         last
     }
 
