@@ -286,6 +286,7 @@ impl<T: Ticks> Host<T> {
         }
         batch.requests.clear();
         batch.spans.clear();
+        batch.leftover = self.batch.leftover.take();
         self.batch = batch;
         last
     }

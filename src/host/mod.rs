@@ -11,6 +11,8 @@
 
 pub mod batch;
 pub mod cron;
+#[cfg(test)]
+pub(crate) mod harness;
 #[allow(clippy::module_inception, reason = "the actor that the module is named for")]
 pub mod host;
 pub mod mail;
@@ -18,6 +20,8 @@ mod monitor;
 pub mod nodeops;
 pub mod query;
 pub mod sessionops;
+#[cfg(test)]
+mod tests;
 pub mod txn;
 
 pub use host::{Effect, Host, HostOptions};

@@ -140,7 +140,7 @@ impl<T: Ticks> Host<T> {
         let id = TxnId { core: self.id, number };
         let shards = plan.shards().to_vec();
         let command = plan.head().command;
-        match plan.decide(&self.table, replies, &mut self.rng) {
+        match plan.decide(&self.table, &self.hasher, replies, &mut self.rng) {
             Decision::Answer(reply) => {
                 for shard in shards {
                     self.post(self.placement[shard.index()], Rare::Finish(id, shard, None));

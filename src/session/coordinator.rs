@@ -244,7 +244,7 @@ impl Plan {
     }
 
     /// All first steps are done, with these replies in the order of the parts.
-    pub fn decide(self, table: &Table, replies: &[Vec<u8>], rng: &mut Prng) -> Decision {
+    pub fn decide(self, table: &Table, hasher: &KeyHasher, replies: &[Vec<u8>], rng: &mut Prng) -> Decision {
         if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
             return Decision::Answer(error.clone());
         }
@@ -252,9 +252,9 @@ impl Plan {
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, head.proto);
         let sum = || replies.iter().filter_map(|r| reply::as_int(r)).sum::<i64>();
-        let write = |name: &str, args: OwnedArgs, db| OwnedCall {
-            head: CallHead { command: table.internal(name), db, ..head },
-            args,
+        let write = |name: &str, args: OwnedArgs, db| {
+            let first_key = hasher.hash(args.as_args().at(1));
+            OwnedCall { head: CallHead { command: table.internal(name), db, first_key, ..head }, args }
         };
         match self.merge {
             Merge::Sum => reply.int(sum()),

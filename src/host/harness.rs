@@ -1,0 +1,315 @@
+//! Several cores in one thread, for tests: clients are byte strings, mail is delivered in random order (but first in,
+//! first out between two cores), time stands still unless it is moved.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::batch::Received;
+use super::cron::ProcessInfo;
+use super::{Effect, Host, HostOptions, Mail};
+use crate::base::ids::CoreId;
+use crate::base::key::KeyHasher;
+use crate::base::prng::Prng;
+use crate::base::time::{MonoUs, Now, Ticks};
+use crate::command::Table;
+use crate::config::{Asker, Config, ProtectedAction};
+use crate::session::session::Peer;
+
+/// A counter that goes on by one microsecond at each look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeTicks(Rc<Cell<u64>>);
+
+impl Ticks for FakeTicks {
+    fn ticks(&self) -> u64 {
+        self.0.set(self.0.get() + 1000);
+        self.0.get()
+    }
+
+    fn ns_per_tick_1024(&self) -> u64 {
+        1024
+    }
+}
+
+/// The server.
+pub(crate) struct Node {
+    pub(crate) hosts: Vec<Host<FakeTicks>>,
+    links: Vec<VecDeque<Mail>>,
+    clients: Vec<Client>,
+    pub(crate) rng: Prng,
+    now: Now,
+    pub(crate) is_shut_down: bool,
+}
+
+/// A connection, seen from the client.
+#[derive(Debug, Default)]
+struct Client {
+    core: usize,
+    index: u32,
+    received: Vec<u8>,
+    is_open: bool,
+}
+
+/// Names a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientNo(pub(crate) usize);
+
+impl Node {
+    /// A node of so many shards on so many cores.
+    pub(crate) fn new(shards: u16, cores: u16, seed: u64, settings: &[(&str, &str)]) -> Node {
+        let pairs: Vec<(&[u8], &[u8])> =
+            settings.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let mut config = Config::default().set(&pairs, Asker { is_local: true, is_loading: false }).unwrap();
+        config.security.enable_debug_command = ProtectedAction::Yes;
+        let options = HostOptions {
+            id: CoreId(0),
+            cores,
+            placement: (0..shards).map(|shard| CoreId(shard % cores)).collect(),
+            table: Arc::new(Table::new(&[]).unwrap()),
+            config: Arc::new(config),
+            hasher: KeyHasher::new([1, 2, 3, 4]),
+            seed,
+            process: ProcessInfo { run_id: "a".repeat(40), ..ProcessInfo::default() },
+        };
+        let ticks = FakeTicks::default();
+        let hosts = (0..cores)
+            .map(|id| Host::new(HostOptions { id: CoreId(id), ..options.clone() }, ticks.clone()))
+            .collect();
+        let mut node = Node {
+            hosts,
+            links: (0..cores * cores).map(|_| VecDeque::new()).collect(),
+            clients: Vec::new(),
+            rng: Prng::new(seed),
+            now: Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(0) },
+            is_shut_down: false,
+        };
+        node.advance_us(1_000_000);
+        node
+    }
+
+    /// A client on some core.
+    pub(crate) fn connect(&mut self) -> ClientNo {
+        let core = self.rng.below(self.hosts.len() as u64) as usize;
+        self.connect_to(core)
+    }
+
+    /// A client on this core.
+    pub(crate) fn connect_to(&mut self, core: usize) -> ClientNo {
+        let number = self.clients.len();
+        let peer = Peer {
+            addr: format!("127.0.0.1:{}", 50_000 + number),
+            laddr: "127.0.0.1:6379".to_owned(),
+            fd: 8,
+            unix: false,
+            local: true,
+        };
+        let index = self.hosts[core].connect(peer).unwrap();
+        self.clients.push(Client { core, index, received: Vec::new(), is_open: true });
+        ClientNo(number)
+    }
+
+    /// The client is gone.
+    pub(crate) fn disconnect(&mut self, client: ClientNo) {
+        let Client { core, index, is_open, .. } = &mut self.clients[client.0];
+        if std::mem::take(is_open) {
+            let (core, index) = (*core, *index);
+            self.hosts[core].disconnected(index);
+        }
+    }
+
+    pub(crate) fn is_open(&self, client: ClientNo) -> bool {
+        self.clients[client.0].is_open
+    }
+
+    /// A client sends bytes, which arrive in one piece.
+    pub(crate) fn send(&mut self, client: ClientNo, bytes: &[u8]) {
+        self.send_all(&[(client, bytes)]);
+    }
+
+    /// Several clients of one core send, and all of it arrives in one pass.
+    pub(crate) fn send_all(&mut self, pieces: &[(ClientNo, &[u8])]) {
+        let Some(&(ClientNo(first), _)) = pieces.first() else { return };
+        let core = self.clients[first].core;
+        let received: Vec<_> = pieces
+            .iter()
+            .filter(|(client, _)| self.clients[client.0].is_open)
+            .map(|(client, bytes)| {
+                assert_eq!(self.clients[client.0].core, core, "one core's clients");
+                Received { session: self.clients[client.0].index, bytes }
+            })
+            .collect();
+        self.hosts[core].receive(&received);
+    }
+
+    /// Sends in pieces of random sizes, with things happening in between.
+    pub(crate) fn send_in_pieces(&mut self, client: ClientNo, mut bytes: &[u8], piece_max: u64) {
+        while !bytes.is_empty() && self.is_open(client) {
+            let len = (1 + self.rng.below(piece_max) as usize).min(bytes.len());
+            let (piece, rest) = bytes.split_at(len);
+            self.send(client, piece);
+            bytes = rest;
+            for _ in 0..self.rng.below(3) {
+                self.step();
+            }
+        }
+    }
+
+    /// Sends a request of words between spaces, waits until nothing moves any more, and returns what has come.
+    pub(crate) fn run(&mut self, client: ClientNo, words: &str) -> String {
+        let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+        self.send(client, &request(&words));
+        self.quiesce();
+        self.take_text(client)
+    }
+
+    /// What a client has received since it was asked last.
+    pub(crate) fn take(&mut self, client: ClientNo) -> Vec<u8> {
+        std::mem::take(&mut self.clients[client.0].received)
+    }
+
+    pub(crate) fn take_text(&mut self, client: ClientNo) -> String {
+        String::from_utf8_lossy(&self.take(client)).into_owned()
+    }
+
+    /// Time passes on all cores; each has its ticks.
+    pub(crate) fn advance_us(&mut self, us: u64) {
+        self.now.unix_us += us as i64;
+        self.now.mono.0 += us;
+        for host in &mut self.hosts {
+            host.set_now(self.now);
+            host.tick();
+            while host.work() {}
+        }
+    }
+
+    /// One thing happens somewhere. Whether it could make a difference.
+    pub(crate) fn step(&mut self) -> bool {
+        let full: Vec<usize> = (0..self.links.len()).filter(|&link| !self.links[link].is_empty()).collect();
+        let choice = self.rng.below((full.len() + self.hosts.len()) as u64) as usize;
+        match full.get(choice) {
+            Some(&link) => {
+                let (from, to) = (link / self.hosts.len(), link % self.hosts.len());
+                if let Some(mail) = self.links[link].pop_front() {
+                    self.hosts[to].deliver(CoreId(from as u16), mail);
+                }
+                true
+            }
+            None => self.pass(choice - full.len()),
+        }
+    }
+
+    /// Until nothing moves any more.
+    pub(crate) fn quiesce(&mut self) {
+        for _ in 0..1_000_000 {
+            self.step();
+            let is_idle = self.links.iter().all(VecDeque::is_empty);
+            if is_idle && !(0..self.hosts.len()).fold(false, |any, core| self.pass(core) | any) {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// The end of a pass on one core. Whether anything came of it.
+    fn pass(&mut self, core: usize) -> bool {
+        let cores = self.hosts.len();
+        let host = &mut self.hosts[core];
+        host.settle();
+        let mut moved = false;
+        for to in (0..cores).filter(|&to| to != core) {
+            let mail = host.mail_for(CoreId(to as u16));
+            moved |= !mail.is_empty();
+            self.links[core * cores + to].append(mail);
+        }
+        let mut effects = Vec::new();
+        host.take_effects(&mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Close { session, .. } => {
+                    self.take_output(core, session);
+                    let client = self
+                        .clients
+                        .iter_mut()
+                        .position(|client| client.core == core && client.index == session && client.is_open);
+                    if let Some(client) = client {
+                        self.disconnect(ClientNo(client));
+                    }
+                    moved = true;
+                }
+                Effect::Sleep { asker, number, .. } => {
+                    self.hosts[core].slept(asker, number);
+                    moved = true;
+                }
+                Effect::Rewrite { session } => {
+                    self.hosts[core].rewritten(session, Err("no disk".to_owned()));
+                    moved = true;
+                }
+                Effect::Shutdown => self.is_shut_down = true,
+                Effect::Configured | Effect::Throttle(_) | Effect::Unthrottle(_) => {}
+            }
+        }
+        let mut dirty = Vec::new();
+        self.hosts[core].take_dirty(&mut dirty);
+        for index in dirty {
+            moved = true;
+            if let Some(session) = self.hosts[core].session(index) {
+                session.dirty = false;
+            }
+            self.take_output(core, index);
+        }
+        moved
+    }
+
+    fn take_output(&mut self, core: usize, index: u32) {
+        let Some(output) = self.hosts[core].output(index) else { return };
+        let bytes = std::mem::take(output);
+        let client = self
+            .clients
+            .iter_mut()
+            .find(|client| client.core == core && client.index == index && client.is_open);
+        if let Some(client) = client {
+            client.received.extend(bytes);
+        }
+        self.hosts[core].sent(index, 0);
+    }
+
+    /// What is left of work that should be over: nothing, or the name of something.
+    pub(crate) fn leftover(&self) -> Option<String> {
+        for (core, host) in self.hosts.iter().enumerate() {
+            let open = self.clients.iter().filter(|client| client.is_open && client.core == core).count();
+            let sessions = host.sessions.iter().flatten().count();
+            for (what, count) in [
+                ("sessions without a client", sessions - open),
+                ("transactions", host.txns.len()),
+                ("questions", host.gathers.len()),
+                (
+                    "parcels at a neighbour",
+                    host.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum(),
+                ),
+                ("requests in parcels", host.outboxes.iter().filter(|outbox| outbox.open.is_some()).count()),
+                ("jobs on shards", host.shards.iter().map(|shard| shard.jobs()).sum()),
+                ("sessions that wait", {
+                    let sessions = host.sessions.iter().flatten();
+                    sessions.filter(|session| session.under_way > 0 || session.replies.waiting() > 0).count()
+                }),
+            ] {
+                if count > 0 {
+                    return Some(format!("core {core}: {count} {what}"));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// A request as clients send it.
+pub(crate) fn request(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend(b"\r\n");
+    }
+    bytes
+}
