@@ -9,9 +9,10 @@
 //!
 //! Fragmentation. Blocks are handed out from one page per class, the current one. Where that is full the fullest page
 //! with room follows, so sparse pages are left alone to run empty; an empty page leaves its class. What does not run
-//! empty by itself is moved: `worth_moving` points out blocks on pages emptier than their class's average. A moved
-//! block lands on the current page, which is never a source and leaves that role only when it is full, and full is
-//! not below average: so each block moves at most once until something is freed, and defragmentation ends by itself.
+//! empty by itself is moved: `worth_moving` points out blocks on pages no fuller than the average of their class. A
+//! moved block lands on the current page, which is no source and leaves that role only when it is full; and a full page
+//! is no source either, unless all are full, but then there is nothing to win. So each block moves at most once until
+//! something is freed, and defragmentation ends by itself.
 //!
 //! Invariant: a page is one of current, full (in no list), partial (in the list of its fill group), or pooled.
 //! Invariant: a partial page has at least `floor` blocks in use, the lower bound of its fill group.
@@ -227,20 +228,26 @@ impl Slab {
         }
         let class = &self.classes[class_index(len)];
         let page = page_of(block);
-        // SAFETY: as in `free`.
-        let (used, capacity) = unsafe { ((*page).used as usize, (*page).capacity as usize) };
-        page != class.current && class.spare_pages(capacity) > 0 && used * class.pages <= class.blocks_used
+        if page == class.current || class.spare_pages(class_index(len)) == 0 {
+            return false;
+        }
+        // The average is that of the other pages: the current one is no source, however empty it is.
+        // SAFETY: as in `free`; a class with pages has a current one.
+        let (used, current_used) = unsafe { ((*page).used as usize, (*class.current).used as usize) };
+        used * (class.pages - 1) <= class.blocks_used - current_used
     }
 
-    /// How many bytes of pages defragmentation could win; zero where `worth_moving` says no to every block.
-    pub fn movable_bytes(&self) -> usize {
-        let spare = |(index, class): (usize, &Class)| class.spare_pages(PAGE_BYTES / size_of_class(index));
-        self.classes.iter().enumerate().map(spare).sum::<usize>() * PAGE_BYTES
+    /// How many bytes of pages defragmentation could win by moving blocks of at least `len_min` bytes; zero where
+    /// `worth_moving` says no to all of them.
+    pub fn movable_bytes(&self, len_min: usize) -> usize {
+        let classes = self.classes.iter().enumerate().skip(class_index(len_min.min(SMALL_MAX)));
+        classes.map(|(index, class)| class.spare_pages(index)).sum::<usize>() * PAGE_BYTES
     }
 
     /// Gives the memory of up to `pages_max` empty pages back to the system, but keeps `pages_kept` of them at hand.
     /// The bytes given back.
     pub fn release(&mut self, pages_kept: usize, pages_max: usize) -> usize {
+        self.retire_idle_classes();
         let mut released = 0;
         while self.warm.len > pages_kept && released < pages_max {
             // SAFETY: the pages in the list are headers in chunks of ours; an empty page's payload is nobody's.
@@ -280,6 +287,19 @@ impl Slab {
         (self.pages_used + self.warm.len) * PAGE_BYTES
             + self.chunks.len() * CHUNK_HEADER_BYTES
             + self.large_bytes
+    }
+
+    /// Takes the current page from classes that have no blocks in use.
+    fn retire_idle_classes(&mut self) {
+        for class in &mut self.classes {
+            if class.pages == 1 && class.blocks_used == 0 {
+                // SAFETY: the only page of a class is its current one, a header of ours, empty here and in no list.
+                unsafe { self.warm.push(class.current) };
+                class.current = no_page();
+                class.pages = 0;
+                self.pages_used -= 1;
+            }
+        }
     }
 
     #[cold]
@@ -339,7 +359,13 @@ impl Slab {
     /// A page that was never used.
     fn fresh_page(&mut self) -> *mut Page {
         if self.chunk_fresh == PAGES_PER_CHUNK {
-            self.chunks.push(map_chunk());
+            let chunk = map_chunk();
+            if !self.chunks.is_empty() {
+                // A shard that needs a second chunk will fill it. With small pages every access to a key of a large
+                // data set misses the TLB twice: 15% of the user time per request (tuning/RESULTS.md).
+                ask_for_huge_pages(chunk);
+            }
+            self.chunks.push(chunk);
             // The headers take the place of page 0.
             self.chunk_fresh = 1;
         }
@@ -443,8 +469,8 @@ impl Drop for Slab {
 
 impl Class {
     /// How many pages this class has beyond what its blocks need. A sixteenth and one page are not worth the work.
-    fn spare_pages(&self, capacity: usize) -> usize {
-        let needed = self.blocks_used.div_ceil(capacity);
+    fn spare_pages(&self, index: usize) -> usize {
+        let needed = self.blocks_used.div_ceil(PAGE_BYTES / size_of_class(index));
         self.pages.saturating_sub(needed + needed / 16 + 1)
     }
 }
@@ -564,11 +590,24 @@ unsafe fn unmap_chunk(chunk: NonNull<u8>) {
     unsafe { libc::munmap(chunk.as_ptr().cast(), CHUNK_BYTES) };
 }
 
-/// Gives the memory behind a page's payload back; it reads as zeroes afterwards.
+/// Lets the system put huge pages under a chunk, where it has them for those who ask (`madvise`, the usual setting).
+#[cfg(not(miri))]
+fn ask_for_huge_pages(chunk: NonNull<u8>) {
+    // SAFETY: advice on a mapping of ours, which does not change what is in it.
+    unsafe { libc::madvise(chunk.as_ptr().cast(), CHUNK_BYTES, libc::MADV_HUGEPAGE) };
+}
+
+/// Gives the memory behind a page's payload back; it reads as zeroes afterwards. The chunk has small pages from then on:
+/// khugepaged would otherwise fill the hole again.
 #[cfg(not(miri))]
 unsafe fn discard(start: *mut u8) {
-    // SAFETY: the caller owns these bytes and does not need what is in them.
-    unsafe { libc::madvise(start.cast(), PAGE_BYTES, libc::MADV_DONTNEED) };
+    // SAFETY: chunks are aligned to their size, so this is the chunk of `start`, which is a mapping of ours; the caller
+    // owns the bytes of the page and does not need what is in them.
+    unsafe {
+        let chunk = start.sub(start as usize % CHUNK_BYTES);
+        libc::madvise(chunk.cast(), CHUNK_BYTES, libc::MADV_NOHUGEPAGE);
+        libc::madvise(start.cast(), PAGE_BYTES, libc::MADV_DONTNEED);
+    }
 }
 
 // Miri knows no partial munmap: there chunks come from the global allocator.
@@ -585,6 +624,9 @@ unsafe fn unmap_chunk(chunk: NonNull<u8>) {
     // SAFETY: allocated with this layout by `map_chunk`.
     unsafe { dealloc(chunk.as_ptr(), layout) };
 }
+
+#[cfg(miri)]
+fn ask_for_huge_pages(_chunk: NonNull<u8>) {}
 
 #[cfg(miri)]
 unsafe fn discard(_start: *mut u8) {}
@@ -725,7 +767,7 @@ mod tests {
             rounds += 1;
             assert!(rounds < 10, "defragmentation does not end");
         }
-        assert_eq!(b.slab.movable_bytes(), 0);
+        assert_eq!(b.slab.movable_bytes(0), 0);
         b.slab.release(0, usize::MAX);
         let left = b.slab.resident_bytes();
         assert!(cfg!(miri) || left * 5 <= full, "{left} of {full} bytes left after {rounds} rounds");

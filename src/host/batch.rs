@@ -21,6 +21,7 @@ use crate::command::generic::cursor_shard;
 use crate::command::spec::{Flags, Run, Spec, Spread};
 use crate::command::CommandId;
 use crate::keyspace::Touch;
+use crate::node::slowlog::trimmed;
 use crate::resp::decode::{decode, split_quoted, Limits, Progress, Step};
 use crate::resp::{Args, OwnedArgs, Reply, Span};
 use crate::session::coordinator::single_shard;
@@ -419,6 +420,9 @@ impl<T: Ticks> Host<T> {
             // Another session of this batch has ended this one (CLIENT KILL).
             return Flow::Keep;
         }
+        if session.reply_mode == ReplyMode::SkipNext {
+            session.reply_mode = ReplyMode::Skip;
+        }
         let found = admit::find(&self.table, args);
         let command = match found {
             Ok(command) => command,
@@ -433,9 +437,6 @@ impl<T: Ticks> Host<T> {
         }
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         session.last_command = command;
-        if session.reply_mode == ReplyMode::SkipNext {
-            session.reply_mode = ReplyMode::Skip;
-        }
         let flow = match spec.run {
             Run::Shard(_, spread) => self.data_command(index, command, spec, spread, args),
             Run::Session(op) => self.session_command(index, command, op, args),
@@ -556,6 +557,9 @@ impl<T: Ticks> Host<T> {
             self.command_stats[command.index()].rejected += 1;
         }
         self.reply_error(index, error);
+        if let Some(session) = self.session(index) {
+            session.end_skip();
+        }
         Flow::Next
     }
 
@@ -718,7 +722,8 @@ impl<T: Ticks> Host<T> {
                 stats.failed += 1;
                 self.error_stats.count(&error);
             }
-            let slow_us = if took >= self.slow_ticks { self.ticks.to_ns(took) / 1000 } else { 0 };
+            // 0 would mean that it was not slow.
+            let slow_us = if took >= self.slow_ticks { (self.ticks.to_ns(took) / 1000).max(1) } else { 0 };
             Answered::Now { slow_us: slow_us.min(u64::from(u32::MAX)) as u32 }
         });
         self.outboxes[from.index()].mail.push_back(super::Mail::Replies(parcel));
@@ -752,7 +757,10 @@ impl<T: Ticks> Host<T> {
     pub(super) fn carry_out(&mut self) {
         for effect in std::mem::take(&mut self.shard_effects) {
             match effect {
-                crate::shard::Effect::Reply(ticket, reply) => {
+                crate::shard::Effect::Reply(ticket, command, reply) => {
+                    // How long it took by itself is not known.
+                    self.command_stats[command.index()].record_untracked(0);
+                    self.count_if_error(command, &reply);
                     self.post(ticket.core, Rare::Late(ticket, reply))
                 }
                 crate::shard::Effect::Step(txn, shard, reply) => {
@@ -762,19 +770,36 @@ impl<T: Ticks> Host<T> {
         }
     }
 
+    /// Counts a reply that is an error, for commands that answer in bytes.
+    pub(super) fn count_if_error(&mut self, command: CommandId, reply: &[u8]) {
+        if let Some(line) = reply.strip_prefix(b"-") {
+            self.command_stats[command.index()].failed += 1;
+            let text = String::from_utf8_lossy(line.strip_suffix(b"\r\n").unwrap_or(line)).into_owned();
+            self.error_stats.count(&CommandError::with(text));
+        }
+    }
+
     #[cold]
     fn log_slow(&mut self, index: u32, spec: &Spec, args: Args<'_>, took_us: u64) {
-        if spec.flags.has(Flags::SKIP_SLOWLOG) {
+        let redacted = super::monitor::redacted(spec, args);
+        let shown = redacted.as_ref().map_or(args, OwnedArgs::as_args);
+        self.note_slow(index, spec, trimmed(shown), took_us);
+    }
+
+    /// Tells the slow log and the latency monitor of a command, its arguments trimmed.
+    #[cold]
+    pub(super) fn note_slow(&mut self, index: u32, spec: &Spec, args: OwnedArgs, took_us: u64) {
+        let event = if spec.flags.has(Flags::FAST) { "fast-command" } else { "command" };
+        self.latency.sample(event, self.now, took_us);
+        let threshold = u64::try_from(self.config.monitoring.slowlog_log_slower_than_us);
+        if spec.flags.has(Flags::SKIP_SLOWLOG) || threshold.map_or(true, |us| took_us < us) {
             return;
         }
         let (addr, name) = match self.sessions[index as usize].as_deref() {
             Some(session) => (session.peer.addr.as_str(), session.name.as_slice()),
             None => ("", &b""[..]),
         };
-        let redacted = super::monitor::redacted(spec, args);
-        let shown = redacted.as_ref().map_or(args, OwnedArgs::as_args);
-        self.slowlog.push(self.now, took_us, shown, addr, name);
-        self.latency.sample("command", self.now, took_us);
+        self.slowlog.push_trimmed(self.now, took_us, args, addr, name);
     }
 }
 

@@ -453,10 +453,16 @@ impl<T: Ticks> Host<T> {
         self.gate.debug = self.config.security.enable_debug_command;
         self.refresh_memory_gate();
         self.latency.set_threshold_ms(self.config.monitoring.latency_monitor_threshold_ms);
-        let slow_us = self.config.monitoring.slowlog_log_slower_than_us;
-        self.slow_ticks = match u64::try_from(slow_us) {
-            Err(_) => u64::MAX,
-            Ok(us) => us.saturating_mul(1000).saturating_mul(1024) / self.ticks.ns_per_tick_1024().max(1),
+        // Slow is what the slow log or the latency monitor wants to know of.
+        let monitoring = &self.config.monitoring;
+        let slowlog_us = u64::try_from(monitoring.slowlog_log_slower_than_us).unwrap_or(u64::MAX);
+        let latency_us = match monitoring.latency_monitor_threshold_ms {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1000),
+        };
+        self.slow_ticks = match slowlog_us.min(latency_us) {
+            u64::MAX => u64::MAX,
+            us => us.saturating_mul(1000).saturating_mul(1024) / self.ticks.ns_per_tick_1024().max(1),
         };
         self.slowlog.set_len_max(self.config.monitoring.slowlog_max_len as usize);
         for shard in &mut self.shards {

@@ -487,6 +487,9 @@ fn replies_can_be_switched_off() {
         assert_eq!(node.run(client, "CLIENT REPLY SKIP"), "");
         assert_eq!(node.run(client, "MSET a 1 b 2 c 3"), "");
         assert_eq!(node.run(client, "GET a"), "$1\r\n1\r\n");
+        assert_eq!(node.run(client, "CLIENT REPLY SKIP"), "");
+        assert_eq!(node.run(client, "NOSUCH"), "");
+        assert_eq!(node.run(client, "GET a"), "$1\r\n1\r\n");
         for quiet in
             ["CLIENT REPLY OFF", "GET a", "MGET a b c", "INFO", "CLIENT REPLY SKIP", "GET b", "NOSUCH"]
         {
@@ -523,6 +526,57 @@ fn clients_can_be_listed_and_killed_on_every_core() {
     }
 }
 
+/// Some write all keys with one value, some rename a key to and fro, and whoever reads sees one value everywhere and
+/// the key under exactly one name.
+#[test]
+fn commands_over_several_shards_are_atomic() {
+    for seed in 0..60 {
+        for (shards, cores) in SHAPES {
+            let mut node = Node::new(shards, cores, seed, &[]);
+            let clients: Vec<ClientNo> = (0..6).map(|_| node.connect()).collect();
+            node.run(clients[0], "MSET a 0 b 0 c 0 d 0 x here");
+            for round in 0..20 {
+                let writer = clients[node.rng.below(2) as usize];
+                let value = format!("{round}");
+                let write: Vec<&[u8]> = ["MSET", "a", &value, "b", &value, "c", &value, "d", &value]
+                    .into_iter()
+                    .map(str::as_bytes)
+                    .collect();
+                node.send(writer, &request(&write));
+                let (from, to) = [(&b"x"[..], &b"y"[..]), (b"y", b"x")][node.rng.below(2) as usize];
+                node.send(clients[2], &request(&[b"RENAME", from, to]));
+                for reader in [clients[3], clients[4], clients[5]] {
+                    node.send(reader, &request(&[b"MGET", b"a", b"b", b"c", b"d"]));
+                    node.send(reader, &request(&[b"EXISTS", b"x", b"y"]));
+                    for _ in 0..node.rng.below(4) {
+                        node.step();
+                    }
+                }
+            }
+            node.quiesce();
+            for reader in [clients[3], clients[4], clients[5]] {
+                let replies = node.take(reader);
+                let mut rest = replies.as_slice();
+                for _ in 0..20 {
+                    let (values, after) = rest.split_at(value_end(rest).unwrap());
+                    let values: Vec<&[u8]> = crate::resp::reply::elements(values).collect();
+                    assert!(
+                        values.iter().all(|value| *value == values[0]),
+                        "seed {seed}, {shards} on {cores}"
+                    );
+                    let (names, after) = after.split_at(value_end(after).unwrap());
+                    assert_eq!(names, b":1\r\n", "seed {seed}, {shards} on {cores}");
+                    rest = after;
+                }
+            }
+            assert_eq!(node.leftover(), None);
+            node.run(clients[0], "CONFIG RESETSTAT");
+            node.run(clients[0], "RENAME nosuch other");
+            assert!(node.run(clients[0], "INFO errorstats").contains("errorstat_ERR:count=1\r\n"));
+        }
+    }
+}
+
 #[test]
 fn slow_commands_of_all_cores_stand_in_one_log() {
     for (shards, cores) in SHAPES {
@@ -538,7 +592,9 @@ fn slow_commands_of_all_cores_stand_in_one_log() {
         let places: Vec<_> =
             (0..4).rev().map(|key| log.find(&format!("k{key}")).unwrap_or_else(|| panic!("{log}"))).collect();
         assert!(places.is_sorted(), "newest first: {log}");
+        node.run(client, "MGET k0 k1 k2 k3");
         let log = node.run(client, "SLOWLOG GET -1");
+        assert!(log.contains("MGET"), "{log}");
         assert!(log.contains("(redacted)") && !log.contains("secret") && !log.contains("hidden"), "{log}");
         assert_eq!(node.run(client, "SLOWLOG RESET"), "+OK\r\n");
     }

@@ -9,6 +9,9 @@ use super::mail::Rare;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::time::Ticks;
 use crate::command::spec::{Spec, Spread};
+use crate::command::CommandId;
+use crate::node::slowlog::trimmed;
+use crate::resp::OwnedArgs;
 use crate::session::coordinator::{plan, Decision, Plan};
 use crate::session::{State, Wait};
 use crate::shard::{Call, OwnedCall, Part, TxnId};
@@ -16,9 +19,17 @@ use crate::shard::{Call, OwnedCall, Part, TxnId};
 /// A transaction of one of this core's sessions.
 #[derive(Debug)]
 pub struct Txn {
-    session: u32,
+    account: Account,
     stage: Stage,
+}
+
+/// Whose transaction it is, and what statistics want to know of it.
+#[derive(Debug)]
+struct Account {
+    session: u32,
     started_ticks: u64,
+    /// Trimmed, for the slow log, if that or the latency monitor is on.
+    args: Option<OwnedArgs>,
 }
 
 #[derive(Debug)]
@@ -26,7 +37,7 @@ enum Stage {
     /// The first step runs; which replies are still missing.
     Looking { plan: Plan, replies: Vec<Vec<u8>>, missing: u32 },
     /// The second step runs on this many shards; then this is the reply.
-    Writing { missing: u32, reply: Vec<u8>, command: crate::command::CommandId },
+    Writing { missing: u32, reply: Vec<u8>, command: CommandId },
 }
 
 /// The core whose word orders all transactions.
@@ -62,7 +73,9 @@ impl<T: Ticks> Host<T> {
         let stage =
             Stage::Looking { plan, replies: vec![Vec::new(); parts.len()], missing: parts.len() as u32 };
         let started_ticks = self.ticks.ticks();
-        self.txns.insert(number, Txn { session: index, stage, started_ticks });
+        let args = (self.slow_ticks < u64::MAX).then(|| trimmed(call.args));
+        let account = Account { session: index, started_ticks, args };
+        self.txns.insert(number, Txn { account, stage });
         let parts = parts
             .into_iter()
             .map(|part| (part.shard, Part { txn, claims: part.claims, call: part.call }))
@@ -126,17 +139,15 @@ impl<T: Ticks> Host<T> {
                 }
             }
         }
-        let Some(Txn { session, stage, started_ticks }) = self.txns.remove(&number) else { return };
+        let Some(Txn { account, stage }) = self.txns.remove(&number) else { return };
         match stage {
-            Stage::Looking { plan, replies, .. } => {
-                self.decide(number, session, plan, &replies, started_ticks)
-            }
-            Stage::Writing { reply, command, .. } => self.conclude(session, command, &reply, started_ticks),
+            Stage::Looking { plan, replies, .. } => self.decide(number, account, plan, &replies),
+            Stage::Writing { reply, command, .. } => self.conclude(account, command, &reply),
         }
     }
 
     /// All keys are held everywhere: the transaction takes place now.
-    fn decide(&mut self, number: u64, session: u32, plan: Plan, replies: &[Vec<u8>], started_ticks: u64) {
+    fn decide(&mut self, number: u64, account: Account, plan: Plan, replies: &[Vec<u8>]) {
         let id = TxnId { core: self.id, number };
         let shards = plan.shards().to_vec();
         let command = plan.head().command;
@@ -145,11 +156,11 @@ impl<T: Ticks> Host<T> {
                 for shard in shards {
                     self.post(self.placement[shard.index()], Rare::Finish(id, shard, None));
                 }
-                self.conclude(session, command, &reply, started_ticks);
+                self.conclude(account, command, &reply);
             }
             Decision::Write(writes, reply) => {
                 let stage = Stage::Writing { missing: writes.len() as u32, reply, command };
-                self.txns.insert(number, Txn { session, stage, started_ticks });
+                self.txns.insert(number, Txn { account, stage });
                 let mut writes: Vec<_> = writes.into_iter().collect();
                 for shard in shards {
                     let at = writes.iter().position(|(other, _)| *other == shard);
@@ -160,14 +171,16 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// Answers, and the session goes on.
-    fn conclude(&mut self, index: u32, command: crate::command::CommandId, reply: &[u8], started_ticks: u64) {
+    /// Answers, and the session goes on. The time counted is the client's: from the first message to the last.
+    fn conclude(&mut self, account: Account, command: CommandId, reply: &[u8]) {
+        let Account { session, started_ticks, args } = account;
         let took = self.ticks.ticks().wrapping_sub(started_ticks);
         self.command_stats[command.index()].record(self.ticks.to_ns(took));
-        if reply.starts_with(b"-") {
-            self.command_stats[command.index()].failed += 1;
+        self.count_if_error(command, reply);
+        if let Some(args) = args.filter(|_| took >= self.slow_ticks) {
+            self.note_slow(session, self.table.spec(command), args, self.ticks.to_ns(took) / 1000);
         }
-        self.end_wait(index, |reply_to| reply_to.raw(reply));
+        self.end_wait(session, |reply_to| reply_to.raw(reply));
     }
 
     /// A session's transaction or question is over: it is answered and goes on, if it is still there.

@@ -83,8 +83,8 @@ pub(super) struct Database {
     pub(super) expire_cursor: u64,
     pub(super) defrag_cursor: u64,
     pub(super) tidy_cursor: u64,
-    /// The most keys there were since the table was tidied.
-    pub(super) tidy_len: u64,
+    /// How many reshapes the table had seen when its last tidying began.
+    pub(super) tidy_reshapes: u64,
     pub(super) average_ttl_ms: u64,
 }
 

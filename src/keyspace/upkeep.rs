@@ -7,8 +7,8 @@
 use super::{db::Keyspace, entry::EntryRef};
 use crate::ds::table::{Sweep, Visit};
 
-/// Empty pages that the allocator keeps at hand: 2 MiB.
-const PAGES_KEPT: usize = 32;
+/// Empty pages that the allocator keeps at hand: 512 KiB.
+const PAGES_KEPT: usize = 8;
 
 /// Pages given back to the system in one step: a system call each.
 const PAGES_RELEASED_MAX: usize = 16;
@@ -45,7 +45,7 @@ impl Keyspace {
     /// Moves entries off sparse pages, looking at `budget` buckets, if there are pages to be won.
     pub fn defrag_step(&mut self, budget: usize) -> DefragReport {
         let mut report = DefragReport::default();
-        if self.core.slab.movable_bytes() == 0 {
+        if self.core.slab.movable_bytes(0) == 0 {
             return report;
         }
         let turn = self.turns.defrag;
@@ -70,12 +70,12 @@ impl Keyspace {
         }
         self.core.stats.defrag_moved += report.moved;
         self.core.stats.defrag_left += report.examined - report.moved;
-        report.more = self.core.slab.movable_bytes() > 0;
+        report.more = self.core.slab.movable_bytes(0) > 0;
         report
     }
 
-    /// Housekeeping that writes leave undone: shrinks and merges up to `budget` segments of a table that has lost many
-    /// keys, and gives free pages back. Whether more remains.
+    /// Housekeeping that writes leave undone: puts up to `budget` segments of a table that has grown or shrunk in order,
+    /// and gives free pages back. Whether more remains.
     pub fn maintain_step(&mut self, budget: usize) -> bool {
         let more = self.tidy_step(budget);
         self.core.slab.release(PAGES_KEPT, PAGES_RELEASED_MAX);
@@ -84,13 +84,15 @@ impl Keyspace {
 
     fn tidy_step(&mut self, budget: usize) -> bool {
         while let Some(database) = self.databases.get_mut(self.turns.tidy) {
-            let (len, cursor) = (database.table.len(), database.tidy_cursor);
-            database.tidy_len = database.tidy_len.max(len);
-            // A table that has lost less than an eighth of its keys is not worth a walk.
-            if cursor != 0 || len < database.tidy_len - database.tidy_len / 8 {
-                database.tidy_cursor = database.table.tidy(&mut self.core.slab, cursor, budget);
+            let table = &mut database.table;
+            let starts =
+                database.tidy_cursor == 0 && table.needs_tidying(&self.core.slab, database.tidy_reshapes);
+            if starts {
+                database.tidy_reshapes = table.reshapes();
+            }
+            if starts || database.tidy_cursor != 0 {
+                database.tidy_cursor = table.tidy(&mut self.core.slab, database.tidy_cursor, budget);
                 if database.tidy_cursor == 0 {
-                    database.tidy_len = len;
                     self.turns.tidy += 1;
                 }
                 return true;

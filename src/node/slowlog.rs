@@ -70,13 +70,18 @@ impl SlowLog {
 
     /// Notes a command that was slow, with the client's address and name.
     pub fn push(&mut self, now: Now, took_us: u64, args: Args<'_>, peer: &str, client_name: &[u8]) {
+        self.push_trimmed(now, took_us, trimmed(args), peer, client_name);
+    }
+
+    /// The same for a command whose arguments were `trimmed` before it was known that it would be slow.
+    pub fn push_trimmed(&mut self, now: Now, took_us: u64, args: OwnedArgs, peer: &str, client_name: &[u8]) {
         let id = self.next_id;
         self.next_id += self.id_step;
         self.entries.push_front(SlowEntry {
             id,
             unix_us: now.unix_us,
             took_us,
-            args: trimmed(args),
+            args,
             peer: peer.into(),
             client_name: client_name.into(),
         });
@@ -137,7 +142,7 @@ impl SlowLog {
 const WRONG_COUNT: CommandError = CommandError::new("ERR count should be greater than or equal to -1");
 
 /// The arguments as the log keeps them.
-fn trimmed(args: Args<'_>) -> OwnedArgs {
+pub fn trimmed(args: Args<'_>) -> OwnedArgs {
     let kept = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
     let mut owned = OwnedArgs::default();
     for arg in args.iter_from(0).take(kept) {

@@ -44,7 +44,8 @@ impl Buffers {
     /// # Errors
     /// No memory, or the kernel refuses.
     pub fn new(ring: &Ring) -> io::Result<Buffers> {
-        let entries = map(usize::from(COUNT_MAX) * std::mem::size_of::<BufRingEntry>())?.cast::<BufRingEntry>();
+        let entries =
+            map(usize::from(COUNT_MAX) * std::mem::size_of::<BufRingEntry>())?.cast::<BufRingEntry>();
         let memory = map(usize::from(COUNT_MAX) * BYTES)?;
         // SAFETY: the mapping is page-aligned, large enough for COUNT_MAX entries, and never unmapped.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, COUNT_MAX, GROUP, 0)? };

@@ -11,7 +11,7 @@ use crate::base::prng::Prng;
 use crate::base::time::Now;
 use crate::command::ctx::CommandOptions;
 use crate::command::spec::{Run, Spread};
-use crate::command::{Ctx, Spec, Table};
+use crate::command::{CommandId, Ctx, Spec, Table};
 use crate::keyspace::Keyspace;
 use crate::resp::Reply;
 
@@ -51,7 +51,7 @@ pub struct Part {
 #[must_use]
 pub enum Effect {
     /// A call that had waited was answered.
-    Reply(Ticket, Vec<u8>),
+    Reply(Ticket, CommandId, Vec<u8>),
     /// A step of a transaction has run; its coordinator gets the reply.
     Step(TxnId, ShardId, Vec<u8>),
 }
@@ -225,7 +225,7 @@ impl Shard {
                     if let Some(Job::Call(ticket, call)) = self.locks.release(id, &mut self.ready) {
                         let mut out = Vec::new();
                         self.run_owned(&call, now, &mut out);
-                        effects.push(Effect::Reply(ticket, out));
+                        effects.push(Effect::Reply(ticket, call.head.command, out));
                     }
                 }
                 None => {}

@@ -18,7 +18,7 @@ pub(super) const SLOTS: usize = 8;
 const OVERFLOW_MASK: u64 = 6 | 6 << 48;
 
 /// The count stops here: from then on nobody knows how many, and it stays until the bucket is built anew.
-const OVERFLOW_MAX: u64 = 15;
+const OVERFLOW_MAX: u8 = 15;
 
 const POINTERS_AT: usize = 16;
 const POINTER_BYTES: usize = 6;
@@ -84,6 +84,15 @@ impl Bucket {
         self.write(slot, tag, word);
     }
 
+    /// `fill` for a bucket that is being built: with no overflow count yet.
+    #[inline(always)]
+    pub(super) fn fill_new(&mut self, slot: usize, tag: u16, word: Word) {
+        let at = 2 * (slot % SLOTS);
+        self.0[at..at + 2].copy_from_slice(&tag.to_le_bytes());
+        let at = pointer_at(slot);
+        self.0[at..at + POINTER_BYTES].copy_from_slice(&word.0.to_le_bytes()[..POINTER_BYTES]);
+    }
+
     #[inline]
     pub(super) fn clear(&mut self, slot: usize) {
         self.write(slot, 0, Word(0));
@@ -112,12 +121,14 @@ impl Bucket {
         }
     }
 
-    fn overflow(&self) -> u64 {
+    fn overflow(&self) -> u8 {
         let bits = self.bytes_at(POINTERS_AT);
-        bits >> 1 & 3 | bits >> 47 & 12
+        (bits >> 1 & 3 | bits >> 47 & 12) as u8
     }
 
-    fn set_overflow(&mut self, count: u64) {
+    /// Sets the overflow count, as far as it can count.
+    pub(super) fn set_overflow(&mut self, count: u8) {
+        let count = u64::from(count.min(OVERFLOW_MAX));
         let bits = self.bytes_at(POINTERS_AT) & !OVERFLOW_MASK | (count & 3) << 1 | (count & 12) << 47;
         self.0[POINTERS_AT..POINTERS_AT + 8].copy_from_slice(&bits.to_le_bytes());
     }
@@ -141,6 +152,13 @@ impl Bucket {
 #[inline(always)]
 fn pointer_at(slot: usize) -> usize {
     POINTERS_AT + POINTER_BYTES * (slot % SLOTS)
+}
+
+impl Slots {
+    #[inline]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl Iterator for Slots {
@@ -168,7 +186,7 @@ mod tests {
         let mut prng = Prng::new(1);
         let mut bucket = Bucket([0; 64]);
         let mut model = [(0u16, Word(0)); SLOTS];
-        let mut overflow = 0u64;
+        let mut overflow = 0u8;
         for _ in 0..10_000 {
             let slot = prng.below(8) as usize;
             match prng.below(4) {

@@ -218,7 +218,12 @@ impl<E: Element> Table<E> {
         let tag = tag_of(hash);
         let home = segment.home(tag);
         let bucket = segment.bucket(home);
-        for slot in bucket.matching(tag) {
+        let matching = bucket.matching(tag);
+        if matching.is_empty() {
+            // Perhaps the key is about to be inserted: that looks at the segment's header.
+            prefetch((&raw const *segment.header()).cast());
+        }
+        for slot in matching {
             prefetch_element(bucket.word(slot));
         }
         if bucket.overflowed() {
@@ -339,6 +344,14 @@ fn prefetch_element(word: Word) {
     let start = word.pointer().as_ptr();
     prefetch(start);
     prefetch(start.wrapping_add(63));
+}
+
+/// Asks the memory for what is read of an element to hash a short key.
+#[inline(always)]
+fn prefetch_key(word: Word) {
+    let start = word.pointer().as_ptr();
+    prefetch(start);
+    prefetch(start.wrapping_add(31));
 }
 
 /// Asks the memory for the line of an address. A hint: any address will do.

@@ -8,8 +8,8 @@
 use smallvec::SmallVec;
 
 use super::{
-    prefetch_element,
-    segment::{next_size, next_size_unsplit, size_for, Segment, SegmentRef, SLOTS_TOP},
+    prefetch_key,
+    segment::{next_size, next_size_unsplit, size_for, Builder, Segment, SegmentRef, SLOTS_TOP},
     tag_of, Element, HashKeys, Slab, Table, DEPTH_MAX,
 };
 
@@ -129,7 +129,9 @@ impl<E: Element> Table<E> {
             let Segmentation { prefix, depth } = Segmentation::of(&segment);
             let new = SegmentRef::alloc(slab, size, prefix, depth, segment.min_version());
             self.count_in(new);
-            move_all(&segment, &mut new.get());
+            let mut builder = Builder::new(new.get());
+            segment.for_each(|tag, word| builder.insert(tag, word));
+            builder.finish();
             self.reshaped(segment.len());
             self.enter(new);
             self.count_out(old);
@@ -152,13 +154,14 @@ impl<E: Element> Table<E> {
             let upper = SegmentRef::alloc(slab, size_for(ones), prefix | bit, depth + 1, version);
             self.count_in(lower);
             self.count_in(upper);
-            let mut halves = [lower.get(), upper.get()];
+            let mut halves = [lower, upper].map(|half| Builder::new(half.get()));
             for (index, &side) in sides.iter().enumerate() {
                 let bucket = segment.bucket(index);
                 for slot in bucket.occupied() {
                     halves[usize::from(side >> slot & 1)].insert(bucket.tag(slot), bucket.word(slot));
                 }
             }
+            halves.into_iter().for_each(Builder::finish);
             self.reshaped(segment.len());
             self.enter(lower);
             self.enter(upper);
@@ -192,9 +195,11 @@ impl<E: Element> Table<E> {
             let version = segments[0].min_version().min(segments[1].min_version());
             let merged = SegmentRef::alloc(slab, size_for(len), prefix, depth, version);
             self.count_in(merged);
+            let mut builder = Builder::new(merged.get());
             for segment in &segments {
-                move_all(segment, &mut merged.get());
+                segment.for_each(|tag, word| builder.insert(tag, word));
             }
+            builder.finish();
             self.reshaped(len);
             self.enter(merged);
             for old in [one, other] {
@@ -277,12 +282,6 @@ impl Segmentation {
     }
 }
 
-fn move_all(from: &Segment<'_>, to: &mut Segment<'_>) {
-    from.for_each(|tag, word| {
-        to.insert(tag, word);
-    });
-}
-
 /// For each slot of each bucket whether the element in it has `bit` in its hash, and how many have. The elements of a
 /// bucket are asked for two buckets ahead, so that their cache misses overlap.
 ///
@@ -300,7 +299,7 @@ unsafe fn sides<E: Element>(
     for index in 0..segment.buckets() + AHEAD {
         if index < segment.buckets() {
             let bucket = segment.bucket(index);
-            bucket.occupied().for_each(|slot| prefetch_element(bucket.word(slot)));
+            bucket.occupied().for_each(|slot| prefetch_key(bucket.word(slot)));
         }
         if index >= AHEAD {
             let bucket = segment.bucket(index - AHEAD);

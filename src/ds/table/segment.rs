@@ -12,6 +12,8 @@
 
 use std::{marker::PhantomData, ptr::NonNull};
 
+use smallvec::SmallVec;
+
 use super::{
     bucket::{Bucket, SLOTS},
     Word,
@@ -22,6 +24,9 @@ use crate::ds::slab::{class_size, Slab};
 /// small, and two halves of the largest fit the first of these (2304), which keeps tables between 80% and 90% full.
 const SIZES: [usize; 17] =
     [256, 384, 512, 704, 896, 1152, 1408, 1664, 2048, 2304, 2560, 2816, 3072, 3328, 3584, 3840, SIZE_TOP];
+
+/// From here on the sizes of large tables' segments are.
+pub(super) const SIZE_FINE: usize = 2304;
 
 /// Beyond this size a segment is split, unless that is impossible.
 const SIZE_TOP: usize = 4096;
@@ -170,7 +175,7 @@ impl Segment<'_> {
     /// The bucket where elements with this tag belong.
     #[inline(always)]
     pub(super) fn home(&self, tag: u16) -> usize {
-        usize::from(tag) * self.buckets >> 16
+        (usize::from(tag) * self.buckets) >> 16
     }
 
     /// The smallest tag whose home is `bucket` or beyond; 65536 after the last bucket.
@@ -309,6 +314,50 @@ impl Segment<'_> {
     }
 }
 
+/// Fills a new segment. What it knows of the buckets it keeps beside them: reading back what was just written, in other
+/// widths, would take longer than everything else.
+pub(super) struct Builder<'a> {
+    segment: Segment<'a>,
+    /// For each bucket how many slots are taken, the first ones, and its overflow count.
+    taken: Counts,
+    overflow: Counts,
+}
+
+type Counts = SmallVec<[u8; SLOTS_TOP / SLOTS]>;
+
+impl<'a> Builder<'a> {
+    /// Takes a segment with nothing in it.
+    pub(super) fn new(segment: Segment<'a>) -> Self {
+        debug_assert_eq!(segment.len(), 0);
+        let counts = || Counts::from_elem(0, segment.buckets());
+        Builder { taken: counts(), overflow: counts(), segment }
+    }
+
+    /// Puts an element where it belongs. There is room.
+    #[inline(always)]
+    pub(super) fn insert(&mut self, tag: u16, word: Word) {
+        let mut index = self.segment.home(tag);
+        while usize::from(self.taken[index]) == SLOTS {
+            self.overflow[index] = self.overflow[index].saturating_add(1);
+            index = self.segment.next(index);
+        }
+        let slot = self.taken[index];
+        self.taken[index] = slot + 1;
+        self.segment.bucket_mut(index).fill_new(usize::from(slot), tag, word);
+        self.segment.header_mut().volatile += u32::from(word.is_volatile());
+    }
+
+    /// Writes down the counts.
+    pub(super) fn finish(mut self) {
+        for (index, &count) in self.overflow.iter().enumerate() {
+            if count > 0 {
+                self.segment.bucket_mut(index).set_overflow(count);
+            }
+        }
+        self.segment.header_mut().len = self.taken.iter().map(|&taken| u32::from(taken)).sum();
+    }
+}
+
 /// The size for `len` elements: the smallest that they fill to at most five sixths.
 pub(super) fn size_for(len: usize) -> usize {
     let fits = |size: usize| len * 6 <= buckets_in(size) * SLOTS * 5;
@@ -348,7 +397,7 @@ mod tests {
                 assert_eq!(size_for(full - full / 20), next);
             }
         }
-        assert_eq!(size_for(SLOTS_TOP * 9 / 20), 2304, "half of a full segment");
+        assert_eq!(size_for(SLOTS_TOP * 9 / 20), SIZE_FINE, "half of a full segment");
         for len in 1..20_000 {
             let slots = buckets_in(size_for(len)) * SLOTS;
             assert!(len * 6 <= slots * 5, "{len}");

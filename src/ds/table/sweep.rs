@@ -3,7 +3,8 @@
 use super::{
     prefetch_element,
     scan::{prefetch_bucket_elements, Cursor},
-    Element, Slab, Table,
+    segment::{Segment, SIZE_FINE},
+    Element, Slab, Table, Word,
 };
 
 /// Which elements a sweep visits.
@@ -72,12 +73,12 @@ impl<E: Element> Table<E> {
     fn sweep_buckets(
         &mut self,
         slab: &mut Slab,
-        segment: &mut super::Segment<'_>,
+        segment: &mut Segment<'_>,
         buckets: std::ops::Range<usize>,
         which: Sweep,
         f: &mut impl FnMut(&mut Slab, E::Ref<'_>) -> Visit<E>,
     ) -> usize {
-        let slots_of = |segment: &super::Segment<'_>, index: usize| match which {
+        let slots_of = |segment: &Segment<'_>, index: usize| match which {
             Sweep::Volatile => segment.bucket(index).volatile(),
             Sweep::All => segment.bucket(index).occupied(),
         };
@@ -101,7 +102,7 @@ impl<E: Element> Table<E> {
                     }
                     Visit::Replace(element) => {
                         let bucket = segment.bucket_mut(index);
-                        bucket.fill(slot, bucket.tag(slot), super::Word::new(element, word.is_volatile()));
+                        bucket.fill(slot, bucket.tag(slot), Word::new(element, word.is_volatile()));
                     }
                 }
                 // SAFETY: the pointer was in the table, and no longer is.
@@ -111,13 +112,24 @@ impl<E: Element> Table<E> {
         removed
     }
 
-    /// Shrinks and merges up to `segments` segments after `cursor` where removals have left that undone, and the
-    /// directory at the end of a round. The cursor to go on with, 0 to begin with and at the end.
+    /// Whether a round of `tidy` is worth it, when the last one began with `reshapes` reshapes done: quite a few segments
+    /// have changed since, and it is due to them that much memory lies idle in the slab, or many of them have changed.
+    pub fn needs_tidying(&self, slab: &Slab, reshapes: u64) -> bool {
+        let changed = (self.reshapes - reshapes) as usize;
+        let idle = || slab.movable_bytes(SIZE_FINE) > self.segment_bytes / 16;
+        changed * 2 > self.segments || (changed * 16 > self.segments && idle())
+    }
+
+    /// Shrinks and merges up to `segments` segments after `cursor` where removals have left that undone, moves those that
+    /// lie on sparse pages of the slab, and halves the directory at the end of a round. The cursor to go on with, 0 to
+    /// begin with and at the end.
     pub fn tidy(&mut self, slab: &mut Slab, cursor: u64, segments: usize) -> u64 {
         let mut cursor = Cursor::unpack(cursor);
         for _ in 0..segments.max(1) {
-            let Some(segment) = self.segment(cursor.hash()) else { return 0 };
-            cursor = cursor.enter(&segment);
+            let Some(&reference) = self.directory.get(self.index(cursor.hash())) else { return 0 };
+            // SAFETY: segments in the directory live, and we hold the table.
+            cursor = cursor.enter(&unsafe { reference.get() });
+            self.relocate(slab, reference);
             if self.shrink(slab, cursor.hash()) {
                 continue;
             }
