@@ -29,7 +29,8 @@ impl Server {
                 .unwrap();
             let mut server = Server { process, port };
             let started = Instant::now();
-            while started.elapsed() < Duration::from_secs(30) && server.process.try_wait().unwrap().is_none() {
+            while started.elapsed() < Duration::from_secs(30) && server.process.try_wait().unwrap().is_none()
+            {
                 if server.try_connect("").is_ok_and(|mut connection| connection.check_connection()) {
                     return server;
                 }
