@@ -498,8 +498,9 @@ fn word_places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> 
     text.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let before = text[..at].chars().next_back();
         let after = text[at + word.len()..].chars().next();
-        !(word.starts_with(is_word) && before.is_some_and(is_word))
-            && !(word.ends_with(is_word) && after.is_some_and(is_word))
+        let goes_on_before = word.starts_with(is_word) && before.is_some_and(is_word);
+        let goes_on_after = word.ends_with(is_word) && after.is_some_and(is_word);
+        !goes_on_before && !goes_on_after
     })
 }
 
