@@ -74,8 +74,8 @@ impl Keyspace {
         report
     }
 
-    /// Housekeeping that writes leave undone: puts up to `budget` segments of a table that has grown or shrunk in order,
-    /// and gives free pages back. Whether more remains.
+    /// Housekeeping that writes leave undone: puts up to `budget` segments of a table that has grown or shrunk in
+    /// order, and gives free pages back. Whether more remains.
     pub fn maintain_step(&mut self, budget: usize) -> bool {
         let more = self.tidy_step(budget);
         self.core.slab.release(PAGES_KEPT, PAGES_RELEASED_MAX);
