@@ -1,14 +1,15 @@
 //! The request path: what a pass received, run as one batch.
 //!
 //! Three waves over all requests of all connections: decode and ask the memory for each key's bucket; ask for the
-//! entries; run. By the time a request runs its cache lines are there (DESIGN.md, section 1: memory-level parallelism is
-//! the biggest lever).
+//! entries; run. By the time a request runs its cache lines are there (DESIGN.md, section 1: memory-level parallelism
+//! is the biggest lever).
 //!
 //! The short way is for requests that need no second look: a command with one key, of the right arity, from a session
 //! in its normal state. Everything else goes through `request`, in the same order.
 //!
-//! Invariant: requests of one session run, or are sent to their shards, in the order in which they came. Where a session
-//! has to wait, the bytes from its first request that did not run go to its `Input`, and later bytes behind them.
+//! Invariant: requests of one session run, or are sent to their shards, in the order in which they came. Where a
+//! session has to wait, the bytes from its first request that did not run go to its `Input`, and later bytes behind
+//! them.
 
 use super::host::{mark_dirty, Effect, Host, INPUT_HIGH_BYTES, OUTPUT_HIGH_BYTES};
 use super::mail::{Answered, Parcel, Rare};
