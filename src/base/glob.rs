@@ -1,4 +1,5 @@
-//! Glob patterns as Redis matches them (KEYS, SCAN MATCH, PSUBSCRIBE, CONFIG GET, ACL): `*`, `?`, `[a-z]`, `[^x]`, `\x`.
+//! Glob patterns as Redis matches them (KEYS, SCAN MATCH, PSUBSCRIBE, CONFIG GET, ACL): `*`, `?`, `[a-z]`, `[^x]`,
+//! `\x`.
 //!
 //! The match runs in `pattern * text` steps at worst: a failed match goes back to the last `*` only, because every
 //! other element takes exactly one byte, so an earlier `*` taking more could not help. Nothing recurses.

@@ -23,7 +23,7 @@ impl Prng {
     /// A number in `0..bound`, uniform but for a bias of at most `bound / 2^64`; 0 where `bound` is 0.
     #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next_u64()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number in `0.0..1.0`.

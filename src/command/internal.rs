@@ -162,7 +162,7 @@ mod tests {
         let mut shard = Harness::new();
         assert_eq!(shard.run("_export k"), "$-1\r\n");
         shard.run("SET k v PX 1");
-        shard.now_ms += 1;
+        shard.now_ms += 2;
         assert_eq!(shard.run("_export k"), "$-1\r\n");
         assert_eq!(shard.keyspace.stats().misses, 0);
     }

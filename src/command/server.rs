@@ -42,7 +42,7 @@ pub static SPECS: &[Spec] = &[
     .categories(Categories::DANGEROUS)
     .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
     container("latency", "2.8.13", "Commands about slow events and latencies.", LATENCY),
-    row("lolwut", -1, Run::Session(SessionOp::Lolwut), "5.0.0", "", "Draws, and tells the version.", "[VERSION version]")
+    row("lolwut", -1, Run::Session(SessionOp::Lolwut), "5.0.0", "", "Draws and tells the version.", "[VERSION version]")
         .flags(Flags::READONLY.with(Flags::FAST)),
     container("memory", "4.0.0", "Commands about the use of memory.", MEMORY),
     container("module", "4.0.0", "Commands about modules.", MODULE),

@@ -34,7 +34,27 @@ pub struct Table {
     /// Where the subcommands of a container stand in `specs`.
     children: Vec<std::ops::Range<u16>>,
     /// Top-level names, lower case, by `bucket_of`; open addressing, at most half full.
-    names: Vec<Option<(Box<[u8]>, CommandId)>>,
+    names: Vec<Option<Name>>,
+}
+
+/// A name that clients use.
+#[derive(Clone, Debug)]
+struct Name {
+    fold: Fold,
+    /// In lower case.
+    name: Box<[u8]>,
+    /// Whether equal folds mean equal names: at most 16 letters.
+    is_letters: bool,
+    id: CommandId,
+}
+
+/// A name's length and its first and last eight bytes, with letters in lower case; other bytes may be changed by that,
+/// too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fold {
+    len: usize,
+    first: u64,
+    last: u64,
 }
 
 impl Table {
@@ -74,11 +94,13 @@ impl Table {
         }
         for (name, id) in names {
             let name = name.into_bytes().into_boxed_slice();
-            let mut at = bucket_of(&name) % table.names.len();
+            let fold = Fold::of(&name);
+            let mut at = fold.bucket(table.names.len());
             while table.names[at].is_some() {
                 at = (at + 1) % table.names.len();
             }
-            table.names[at] = Some((name, id));
+            let is_letters = name.len() <= 16 && name.iter().all(u8::is_ascii_lowercase);
+            table.names[at] = Some(Name { fold, name, is_letters, id });
         }
         Ok(table)
     }
@@ -97,10 +119,11 @@ impl Table {
         if name.len() > NAME_BYTES_MAX {
             return None;
         }
-        let mut at = bucket_of(name) & (self.names.len() - 1);
-        while let Some((known, id)) = &self.names[at] {
-            if known.eq_ignore_ascii_case(name) {
-                return Some(*id);
+        let fold = Fold::of(name);
+        let mut at = fold.bucket(self.names.len());
+        while let Some(known) = &self.names[at] {
+            if known.fold == fold && (known.is_letters || known.name.eq_ignore_ascii_case(name)) {
+                return Some(known.id);
             }
             at = (at + 1) & (self.names.len() - 1);
         }
@@ -157,7 +180,7 @@ impl Table {
             .names
             .iter()
             .flatten()
-            .filter_map(|(name, id)| Some((std::str::from_utf8(name).ok()?, *id)))
+            .filter_map(|known| Some((std::str::from_utf8(&known.name).ok()?, known.id)))
             .collect();
         named.sort_by_key(|&(_, id)| id);
         named
@@ -181,22 +204,28 @@ fn families() -> impl Iterator<Item = &'static Spec> {
         .chain(debug::SPECS)
 }
 
-/// Where to begin to look for a name: its length and its first and last eight bytes, all in lower case.
-#[inline]
-fn bucket_of(name: &[u8]) -> usize {
-    const LOWER: u64 = 0x2020_2020_2020_2020;
-    let word = |bytes: &[u8]| {
-        let mut word = [0u8; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        u64::from_le_bytes(word)
-    };
-    let (first, last) = match name.len() {
-        len @ 0..=8 => (word(&name[..len]), 0),
-        len => (word(&name[..8]), word(&name[len - 8..])),
-    };
-    let mixed = ((first | LOWER) ^ (last | LOWER).rotate_left(23) ^ name.len() as u64)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 48) as usize
+impl Fold {
+    #[inline]
+    fn of(name: &[u8]) -> Fold {
+        // In ASCII, setting this bit makes a letter small, and no other byte becomes a letter.
+        const LOWER: u64 = 0x2020_2020_2020_2020;
+        let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes) | LOWER);
+        let (first, last) = if name.len() >= 8 {
+            (word(name.first_chunk()), word(name.last_chunk()))
+        } else {
+            let first = name.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte | 0x20));
+            (first, 0)
+        };
+        Fold { len: name.len(), first, last }
+    }
+
+    /// Where to begin to look for the name among so many places, a power of two.
+    #[inline]
+    fn bucket(self, places: usize) -> usize {
+        let mixed =
+            (self.first ^ self.last.rotate_left(23) ^ self.len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 48) as usize & (places - 1)
+    }
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ pub struct Unbalanced;
 impl Line {
     /// Splits a line of a configuration file.
     ///
-    /// A word that begins with a bare `#` starts a comment if the directive has an argument before it: the first argument
-    /// may begin with `#` (`requirepass #secret`), as in every file that stock Redis accepts. On the lines whose
-    /// arguments often do (`user alice on #<hash of a password>`) only a `#` that stands alone starts a comment.
+    /// A word that begins with a bare `#` starts a comment if the directive has an argument before it: the first
+    /// argument may begin with `#` (`requirepass #secret`), as in every file that stock Redis accepts. On the lines
+    /// whose arguments often do (`user alice on #<hash of a password>`) only a `#` that stands alone starts a comment.
     pub fn parse(line: &[u8]) -> Result<Line, Unbalanced> {
         let mut parsed = Line::default();
         let mut at = 0;

@@ -55,13 +55,15 @@ impl fmt::Display for Warning {
 pub enum LoadError {
     /// A line is at fault.
     #[error(
-        "\n*** FATAL CONFIG FILE ERROR (Ringward {}) ***\nReading the configuration file{}, at line {number}\n>>> '{}'\n{reason}",
+        "\n*** FATAL CONFIG FILE ERROR (Ringward {}) ***\nReading the configuration file{}, \
+         at line {number}\n>>> '{}'\n{reason}",
         env!("CARGO_PKG_VERSION"),
         included(file),
         String::from_utf8_lossy(line)
     )]
     Line {
-        /// The included file that it stands in; none for the main file and the command line, whose lines follow the file's.
+        /// The included file that it stands in; none for the main file and the command line, whose lines follow the
+        /// file's.
         file: Option<Text>,
         /// Its number, from 1.
         number: usize,
@@ -284,8 +286,8 @@ impl Loader<'_> {
     }
 }
 
-/// The files that match a pattern, sorted, as `glob(3)` finds them: `*` and its kin stay within one part of the path and
-/// do not match a leading dot.
+/// The files that match a pattern, sorted, as `glob(3)` finds them: `*` and its kin stay within one part of the path
+/// and do not match a leading dot.
 fn expand(pattern: &[u8], outside: &dyn Outside) -> Vec<Vec<u8>> {
     let mut found = vec![Vec::new()];
     let mut is_certain = true;

@@ -7,8 +7,8 @@
 //! * `line`: quoting; `load`: files, `include` and the command line into a [`Config`]; `cli`: the arguments of `main`.
 //! * `query`: CONFIG GET and CONFIG SET; `rewrite`: CONFIG REWRITE, which keeps the file's comments and order.
 //!
-//! Everything is a pure function: files come in through [`Outside`], CONFIG SET returns a new `Config` and leaves to the
-//! caller to put it into force. Each layer gets the section that it needs by value.
+//! Everything is a pure function: files come in through [`Outside`], CONFIG SET returns a new `Config` and leaves to
+//! the caller to put it into force. Each layer gets the section that it needs by value.
 //!
 //! Invariant: loading what `Config::rewritten` wrote gives an equal `Config`.
 

@@ -18,8 +18,9 @@ pub struct Asker {
 impl Config {
     /// CONFIG GET: the directives that `patterns` match, each once, with their values.
     ///
-    /// As in Redis, a name that is no pattern is replied in the case it was asked in, old names stand beside the own ones,
-    /// and hidden directives answer to their full name only. The order is ours: that of the patterns, then of the table.
+    /// As in Redis, a name that is no pattern is replied in the case it was asked in, old names stand beside the own
+    /// ones, and hidden directives answer to their full name only. The order is ours: that of the patterns, then of the
+    /// table.
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         let mut add = |name: &str, row: &Row| {

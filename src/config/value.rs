@@ -25,8 +25,8 @@ pub(super) trait Value: Clone + PartialEq {
     /// Whether a line may have any number of arguments; else there is exactly one.
     const TAKES_SEVERAL: bool = false;
 
-    /// Takes a new value from the arguments. `is_first` is false for a line of a file whose directive stood there before;
-    /// on refusal the value may be half set.
+    /// Takes a new value from the arguments. `is_first` is false for a line of a file whose directive stood there
+    /// before; on refusal the value may be half set.
     fn read(&mut self, words: &Arguments, rule: &Self::Rule, is_first: bool) -> Result<(), Refusal>;
 
     /// The value as CONFIG GET replies it.

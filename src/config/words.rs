@@ -4,7 +4,8 @@ use super::value::{Arguments, Refusal, Value, Written};
 
 /// A closed list of words that a directive takes.
 pub trait Words: Copy + PartialEq + Sized + 'static {
-    /// Every word, in the order in which a refusal lists them. Where two words mean the same, the first is the one shown.
+    /// Every word, in the order in which a refusal lists them. Where two words mean the same, the first is the one
+    /// shown.
     const WORDS: &'static [(&'static str, Self)];
 
     /// The word for this value, as INFO and CONFIG GET print it.

@@ -597,8 +597,8 @@ fn ask_for_huge_pages(chunk: NonNull<u8>) {
     unsafe { libc::madvise(chunk.as_ptr().cast(), CHUNK_BYTES, libc::MADV_HUGEPAGE) };
 }
 
-/// Gives the memory behind a page's payload back; it reads as zeroes afterwards. The chunk has small pages from then on:
-/// khugepaged would otherwise fill the hole again.
+/// Gives the memory behind a page's payload back; it reads as zeroes afterwards. The chunk has small pages from then
+/// on: khugepaged would otherwise fill the hole again.
 #[cfg(not(miri))]
 unsafe fn discard(start: *mut u8) {
     // SAFETY: chunks are aligned to their size, so this is the chunk of `start`, which is a mapping of ours; the caller

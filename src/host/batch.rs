@@ -1,19 +1,20 @@
 //! The request path: what a pass received, run as one batch.
 //!
 //! Three waves over all requests of all connections: decode and ask the memory for each key's bucket; ask for the
-//! entries; run. By the time a request runs its cache lines are there (DESIGN.md, section 1: memory-level parallelism is
-//! the biggest lever).
+//! entries; run. By the time a request runs its cache lines are there (DESIGN.md, section 1: memory-level parallelism
+//! is the biggest lever).
 //!
 //! The short way is for requests that need no second look: a command with one key, of the right arity, from a session
 //! in its normal state. Everything else goes through `request`, in the same order.
 //!
-//! Invariant: requests of one session run, or are sent to their shards, in the order in which they came. Where a session
-//! has to wait, the bytes from its first request that did not run go to its `Input`, and later bytes behind them.
+//! Invariant: requests of one session run, or are sent to their shards, in the order in which they came. Where a
+//! session has to wait, the bytes from its first request that did not run go to its `Input`, and later bytes behind
+//! them.
 
 use super::host::{mark_dirty, Effect, Host, INPUT_HIGH_BYTES, OUTPUT_HIGH_BYTES};
 use super::mail::{Answered, Parcel, Rare};
 use crate::base::error::CommandError;
-use crate::base::ids::{CoreId, ShardId};
+use crate::base::ids::{CoreId, DbIndex, ShardId};
 use crate::base::key::{shard_of_key, KeyHash};
 use crate::base::time::Ticks;
 use crate::command::generic::cursor_shard;
@@ -60,6 +61,9 @@ struct Source {
     piece: u32,
     /// Whether the bytes are the session's own buffer, which is not to be copied.
     own: bool,
+    /// The session's database and whether it had authenticated, when the source was opened.
+    db: DbIndex,
+    authenticated: bool,
     /// Where the first request begins that did not run, once the session had to stop.
     stop: Option<u32>,
     /// The request at the end that is not complete.
@@ -147,11 +151,9 @@ impl<T: Ticks> Host<T> {
         self.batch.spans.extend_from_slice(&before);
         let mut first_span = self.batch.spans.len() - before.len();
         loop {
-            let Some(session) = self.sessions[index as usize].as_deref() else { return };
-            let limits = Limits {
-                bulk_bytes_max: self.config.clients.proto_max_bulk_len_bytes,
-                authenticated: session.authenticated,
-            };
+            let authenticated = self.batch.sources[source as usize].authenticated;
+            let bulk_bytes_max = self.config.clients.proto_max_bulk_len_bytes;
+            let limits = Limits { bulk_bytes_max, authenticated };
             match decode(bytes, start, &mut progress, &mut self.batch.spans, limits) {
                 Ok(Step::Complete(end)) => {
                     let argc = (self.batch.spans.len() - first_span) as u32;
@@ -161,7 +163,9 @@ impl<T: Ticks> Host<T> {
                     start = end;
                     progress = Progress::default();
                     first_span = self.batch.spans.len();
-                    if self.batch.requests.len() >= BATCH_REQUESTS_MAX && start < bytes.len() {
+                    // What a stranger sends is read by other rules once it has authenticated.
+                    let is_full = self.batch.requests.len() >= BATCH_REQUESTS_MAX || !authenticated;
+                    if is_full && start < bytes.len() {
                         if self.flush(pieces) == Last::Stopped {
                             return;
                         }
@@ -200,10 +204,12 @@ impl<T: Ticks> Host<T> {
     }
 
     fn open_source(&mut self, session: u32, piece: u32, own: bool) -> u32 {
+        let (mut db, mut authenticated) = (DbIndex::default(), false);
         if let Some(session) = self.sessions[session as usize].as_deref_mut() {
             session.in_batch = true;
+            (db, authenticated) = (session.db, session.authenticated);
         }
-        self.batch.sources.push(Source { session, piece, own, stop: None, tail: None });
+        self.batch.sources.push(Source { session, piece, own, db, authenticated, stop: None, tail: None });
         self.batch.sources.len() as u32 - 1
     }
 
@@ -232,9 +238,7 @@ impl<T: Ticks> Host<T> {
                 request.way = match self.local[request.shard.index()] {
                     None => Way::There,
                     Some(place) => {
-                        let index = self.batch.sources[source as usize].session;
-                        let db =
-                            self.sessions[index as usize].as_deref().map_or_else(Default::default, |s| s.db);
+                        let db = self.batch.sources[source as usize].db;
                         self.shards[usize::from(place)].keyspace.prefetch_bucket(db, request.hash);
                         Way::Here(place)
                     }
@@ -251,8 +255,7 @@ impl<T: Ticks> Host<T> {
         if batch.requests.len() > 1 {
             for request in &batch.requests {
                 if let Way::Here(place) = request.way {
-                    let index = batch.sources[request.source as usize].session;
-                    let db = self.sessions[index as usize].as_deref().map_or_else(Default::default, |s| s.db);
+                    let db = batch.sources[request.source as usize].db;
                     self.shards[usize::from(place)].keyspace.prefetch_entry(db, request.hash);
                 }
             }
@@ -293,7 +296,7 @@ impl<T: Ticks> Host<T> {
 
     /// Keeps what a source has left over, and puts its session on the list of those with output.
     fn close_source(&mut self, source: Source, pieces: &[Received<'_>]) {
-        let Source { session: index, piece, own, stop, tail } = source;
+        let Source { session: index, piece, own, stop, tail, .. } = source;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.in_batch = false;
         mark_dirty(session, index, &mut self.dirty);

@@ -1,7 +1,8 @@
 //! What a core does without being asked: limits on clients, pauses, sampling, and background work on its shards.
 //!
-//! `tick` comes `hz` times a second. `work` does one bounded slice of what is to be done on the shards; the runtime calls
-//! it once per pass for as long as it says that there is more, so that clients never wait for more than one slice.
+//! `tick` comes `hz` times a second. `work` does one bounded slice of what is to be done on the shards; the runtime
+//! calls it once per pass for as long as it says that there is more, so that clients never wait for more than one
+//! slice.
 
 use super::host::Host;
 use crate::base::time::{MonoUs, Ticks};

@@ -113,6 +113,7 @@ pub struct Host<T> {
     pub(super) outboxes: Vec<Outbox>,
     /// Sessions that wait for room in an outbox.
     pub(super) outbox_waiters: Vec<u32>,
+    #[allow(clippy::vec_box, reason = "they travel as boxes, which are not made anew for each journey")]
     pub(super) parcels: Vec<Box<Parcel>>,
     pub(super) txns: BTreeMap<u64, Txn>,
     pub(super) gathers: BTreeMap<u64, Gather>,

@@ -1,8 +1,8 @@
 //! The keyspace of one shard: its databases and the one door through which they are read and written.
 //!
 //! Redis's lookup rules are here and nowhere else: a key whose time has come is removed when a command comes upon it;
-//! lookups for reading count hits and misses; every lookup is a use of the key unless the client or the command asks not
-//! to count (NO-TOUCH; TTL, TYPE, OBJECT). `Slot` is a key looked up for writing.
+//! lookups for reading count hits and misses; every lookup is a use of the key unless the client or the command asks
+//! not to count (NO-TOUCH; TTL, TYPE, OBJECT). `Slot` is a key looked up for writing.
 //!
 //! Not here: what commands mean, the journal, and who calls the background steps (`upkeep.rs`) when.
 
@@ -256,8 +256,8 @@ impl Keyspace {
         self.find(db, key, now).set_expire(expire_at)
     }
 
-    /// Copies a key with its value's encoding and its expiry (COPY; with `remove` afterwards RENAME, MOVE). As in Redis the
-    /// copy has a new key's access field.
+    /// Copies a key with its value's encoding and its expiry (COPY; with `remove` afterwards RENAME, MOVE). As in Redis
+    /// the copy has a new key's access field.
     pub fn copy_entry(
         &mut self,
         (src_db, src): (DbIndex, Key<'_>),

@@ -9,12 +9,13 @@
 //!          | kind   | access  | klen, u32     | vlen   | capacity  | expiry, if any | key | value | room |
 //! ```
 //!
-//! All numbers are little-endian. A narrow entry's block has the class of its length, so nothing says how large it is. An
-//! entry is wide where a length does not fit, or where the value was extended in place (APPEND, SETRANGE): then it has
-//! room to grow as Redis's sds has, doubled up to 1 MiB and 1 MiB more beyond.
+//! All numbers are little-endian. A narrow entry's block has the class of its length, so nothing says how large it is.
+//! An entry is wide where a length does not fit, or where the value was extended in place (APPEND, SETRANGE): then it
+//! has room to grow as Redis's sds has, doubled up to 1 MiB and 1 MiB more beyond.
 //!
-//! The value of kind `Int` is an i64; of `Text` and `Buffer` the string's bytes. The kinds from 3 on are for collections:
-//! their value will be the eight bytes of an owning pointer, so everything here but `value` and `free` suits them as it is.
+//! The value of kind `Int` is an i64; of `Text` and `Buffer` the string's bytes. The kinds from 3 on are for
+//! collections: their value will be the eight bytes of an owning pointer, so everything here but `value` and `free`
+//! suits them as it is.
 //!
 //! Invariant: the block came from the slab with a length of class `block_size()`.
 //! Invariant: of a wide entry, header, expiry, key and capacity together are exactly the block.
@@ -226,10 +227,10 @@ impl<'a> EntryRef<'a> {
         }
     }
 
-    /// Whether the key's time has come.
+    /// Whether the key's time has come: as in Redis it lives through the millisecond that it expires in.
     #[inline]
     pub(super) fn is_expired(self, now: UnixMs) -> bool {
-        self.expire_at().is_some_and(|at| at <= now)
+        self.expire_at().is_some_and(|at| at < now)
     }
 
     /// The access field.

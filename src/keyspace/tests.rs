@@ -1,3 +1,5 @@
+//! The keyspace against a model; lifetimes, counters, and what a key may cost.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

@@ -1,7 +1,8 @@
 //! What keeps a keyspace in order besides commands: expiry, freeing after a flush, defragmentation, tidying up.
 //!
-//! Each step does a bounded amount of work, given as a count; the shard's cron decides how many steps its time allows. As
-//! a guide, 100 microseconds are about 500 buckets of expiry, 200 of defragmentation, 500 keys to free, 20 segments to tidy.
+//! Each step does a bounded amount of work, given as a count; the shard's cron decides how many steps its time allows.
+//! As a guide, 100 microseconds are about 500 buckets of expiry, 200 of defragmentation, 500 keys to free, 20 segments
+//! to tidy.
 
 use super::{db::Keyspace, entry::EntryRef};
 use crate::ds::table::{Sweep, Visit};
@@ -73,8 +74,8 @@ impl Keyspace {
         report
     }
 
-    /// Housekeeping that writes leave undone: puts up to `budget` segments of a table that has grown or shrunk in order,
-    /// and gives free pages back. Whether more remains.
+    /// Housekeeping that writes leave undone: puts up to `budget` segments of a table that has grown or shrunk in
+    /// order, and gives free pages back. Whether more remains.
     pub fn maintain_step(&mut self, budget: usize) -> bool {
         let more = self.tidy_step(budget);
         self.core.slab.release(PAGES_KEPT, PAGES_RELEASED_MAX);

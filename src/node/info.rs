@@ -1,7 +1,7 @@
 //! The text of INFO: Redis 7.2's sections with their fields, in its order.
 //!
-//! A field whose feature exists tells the truth; the others stand with the value that an idle Redis shows, because tools
-//! read them by name. Behind Redis's sections comes one of our own.
+//! A field whose feature exists tells the truth; the others stand with the value that an idle Redis shows, because
+//! tools read them by name. Behind Redis's sections comes one of our own.
 
 use std::fmt::Write;
 

@@ -110,7 +110,7 @@ impl SlowLog {
         self.entries.is_empty()
     }
 
-    /// SLOWLOG GET [count]: the newest first; -1 asks for all.
+    /// `SLOWLOG GET [count]`: the newest first; -1 asks for all.
     ///
     /// # Errors
     /// If the count is no number of at least -1.

@@ -122,6 +122,11 @@ pub fn decode(
     limits: Limits,
 ) -> Result<Step, ProtocolError> {
     if progress.stage == Stage::Head {
+        let before = spans.len();
+        match short_request(buffer, start, spans) {
+            Some(end) => return Ok(Step::Complete(end)),
+            None => spans.truncate(before),
+        }
         match buffer.get(start) {
             None => return Ok(Step::Incomplete),
             Some(b'*') => {}
@@ -184,6 +189,35 @@ pub fn decode(
         progress.remaining -= 1;
     }
     Ok(Step::Complete(at))
+}
+
+/// The common case in few steps: a whole request of at most nine arguments, each shorter than a thousand bytes. The
+/// place after it; nothing (and possibly some spans too many) for anything else, be it only incomplete.
+#[inline]
+fn short_request(buffer: &[u8], start: usize, spans: &mut Vec<Span>) -> Option<usize> {
+    let [b'*', count @ b'1'..=b'9', b'\r', b'\n', ..] = *buffer.get(start..)? else { return None };
+    let mut at = start + 4;
+    for _ in b'0'..count {
+        // The shortest argument is "$0\r\n\r\n".
+        let head: &[u8; 6] = buffer.get(at..at + 6)?.first_chunk()?;
+        let (len, line) = match *head {
+            [b'$', a @ b'0'..=b'9', b'\r', ..] => (u32::from(a - b'0'), 4),
+            [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', ..] => {
+                (u32::from(a - b'0') * 10 + u32::from(b - b'0'), 5)
+            }
+            [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', _] => {
+                (u32::from(a - b'0') * 100 + u32::from(b - b'0') * 10 + u32::from(c - b'0'), 6)
+            }
+            _ => return None,
+        };
+        let offset = at + line;
+        at = offset + len as usize + 2;
+        if at > buffer.len() {
+            return None;
+        }
+        spans.push(Span { offset: offset as u32, len });
+    }
+    Some(at)
 }
 
 impl Progress {

@@ -104,7 +104,12 @@ impl<'a> Reply<'a> {
     pub fn bulk(&mut self, bytes: &[u8]) {
         // One reservation, so that the writes below cannot each look for room.
         self.out.reserve(bytes.len() + 32);
-        self.header(b'$', bytes.len());
+        let digit = |value: usize| b'0' + (value % 10) as u8;
+        match bytes.len() {
+            len @ 0..=9 => self.out.extend_from_slice(&[b'$', digit(len), b'\r', b'\n']),
+            len @ 10..=99 => self.out.extend_from_slice(&[b'$', digit(len / 10), digit(len), b'\r', b'\n']),
+            len => self.header(b'$', len),
+        }
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
     }

@@ -3,7 +3,8 @@
 //!
 //! The kernel takes buffers in turn, so all that it has go through the cache one after the other: there are few of them
 //! until more connections than that have something at once (a receive then ends with ENOBUFS and is armed again), and
-//! their number doubles. Measured: 64 instead of 1024 buffers save a third of the user time at P=16 (tuning/RESULTS.md).
+//! their number doubles. Measured: 64 instead of 1024 buffers save a third of the user time at P=16
+//! (tuning/RESULTS.md).
 //!
 //! Incremental consumption (IOU_PBUF_RING_INC, Linux 6.12) would keep small receives within one buffer, too; with
 //! multishot receives on this kernel (6.18) it delivered bytes of other connections, so it is not used.

@@ -5,7 +5,8 @@
 //!
 //! Replies leave by a send that must be over at once (MSG_DONTWAIT with MSG_WAITALL, completion only on failure): the
 //! buffer is free again when `enter` has returned, and a pass needs no second system call to learn so. What the
-//! socket does not take goes the slow way: a send of a buffer of its own that the kernel finishes when the client reads.
+//! socket does not take goes the slow way: a send of a buffer of its own that the kernel finishes when the client
+//! reads.
 
 use std::os::fd::RawFd;
 

@@ -1,9 +1,9 @@
 //! The loop of one core.
 //!
 //! A pass: enter the kernel once (which submits the sends of the last pass and collects what has happened since), hand
-//! what was received to the host, deliver the other cores' mail, let the host settle, put its mail into the rings, queue
-//! its replies as sends. If nothing is left to do, the next enter sleeps in our own ring: a socket, the timer, or another
-//! core's message ends the sleep. glommio's reactor gets its turn at every tick of the timer.
+//! what was received to the host, deliver the other cores' mail, let the host settle, put its mail into the rings,
+//! queue its replies as sends. If nothing is left to do, the next enter sleeps in our own ring: a socket, the timer, or
+//! another core's message ends the sleep. glommio's reactor gets its turn at every tick of the timer.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -159,7 +159,8 @@ impl Core {
         }
     }
 
-    /// Whether there is nothing to do until the kernel or another core says so. Spins first where `spin-us` asks for it.
+    /// Whether there is nothing to do until the kernel or another core says so. Spins first where `spin-us` asks for
+    /// it.
     fn may_sleep(&mut self, now: MonoUs) -> bool {
         if !self.unplaced.is_empty() {
             return false;

@@ -1,8 +1,8 @@
 //! Mail between cores: for each ordered pair one bounded ring, written by one thread and read by one.
 //!
-//! A core that is about to sleep says so (`park`), looks at its rings once more, and sleeps in its network ring; who puts
-//! mail into a ring of a core that has said so takes the word back and wakes it with a message to that ring. Nobody is
-//! woken twice, and a core at work is not woken at all.
+//! A core that is about to sleep says so (`park`), looks at its rings once more, and sleeps in its network ring; who
+//! puts mail into a ring of a core that has said so takes the word back and wakes it with a message to that ring.
+//! Nobody is woken twice, and a core at work is not woken at all.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -11,8 +11,8 @@ use std::sync::atomic::{fence, AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Or
 
 use crate::base::ids::CoreId;
 
-/// How many messages a ring holds. Parcels are limited to a few in flight (`host::mail`); more of the rare messages wait
-/// in the sender's outbox.
+/// How many messages a ring holds. Parcels are limited to a few in flight (`host::mail`); more of the rare messages
+/// wait in the sender's outbox.
 const RING_MESSAGES: usize = 256;
 
 /// Keeps what one thread writes off the cache line that another writes; two lines, since processors fetch pairs.
@@ -28,8 +28,8 @@ struct Spsc<M> {
     tail: Padded<AtomicUsize>,
 }
 
-// SAFETY: `push` is called by one thread and `pop` by one (the contract of `Mesh`); a slot belongs to the producer until
-// `tail` has passed it, then to the consumer until `head` has, and both are handed over with release and acquire.
+// SAFETY: `push` is called by one thread and `pop` by one (the contract of `Mesh`); a slot belongs to the producer
+// until `tail` has passed it, then to the consumer until `head` has, and both are handed over with release and acquire.
 unsafe impl<M: Send> Sync for Spsc<M> {}
 
 impl<M> Spsc<M> {

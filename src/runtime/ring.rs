@@ -153,8 +153,8 @@ impl Ring {
         }
     }
 
-    /// Submits everything and, if `wait`, sleeps until something completes or the timeout is over. Returns when all that
-    /// was pushed has been submitted, and appends the completions.
+    /// Submits everything and, if `wait`, sleeps until something completes or the timeout is over. Returns when all
+    /// that was pushed has been submitted, and appends the completions.
     pub fn enter(&mut self, wait: Option<Timespec>, completions: &mut Vec<Completion>) {
         let mut wait = wait;
         loop {

@@ -64,7 +64,8 @@ fn protected(spec: &Spec, session: &Session, gate: &Gate) -> Result<(), CommandE
         return Ok(());
     }
     Err(CommandError::new(
-        "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a \
-         local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+        "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
+         a local connection, otherwise you need to set this option in the configuration file, and then restart the \
+         server.",
     ))
 }

@@ -334,9 +334,9 @@ mod tests {
         ] {
             assert_eq!(shard.run(&command), OK);
             assert_eq!(shard.ttl_ms("k"), Some(ttl_ms), "{command}");
-            shard.now_ms = now + ttl_ms - 1;
-            assert_eq!(shard.run("GET k"), "$1\r\nv\r\n", "{command}");
             shard.now_ms = now + ttl_ms;
+            assert_eq!(shard.run("GET k"), "$1\r\nv\r\n", "{command}");
+            shard.now_ms = now + ttl_ms + 1;
             assert_eq!(shard.run("GET k"), NULL, "{command}");
             shard.now_ms = now;
         }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A tag of zero says that the slot is free. A pointer has 48 bits and is a multiple of 8; its low three bits are ours:
-//! bit 0 says that the element is volatile, bits 1 and 2 of pointers 0 and 1 together are the overflow count. That count
-//! belongs to the bucket, not to the slots, and stays when they change.
+//! bit 0 says that the element is volatile, bits 1 and 2 of pointers 0 and 1 together are the overflow count. That
+//! count belongs to the bucket, not to the slots, and stays when they change.
 
 use super::Word;
 

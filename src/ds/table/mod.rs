@@ -1,8 +1,8 @@
 //! The hash table: extendible hashing over small segments that grow, split, shrink and merge one at a time.
 //!
 //! A lookup touches two places before the element itself: the directory, indexed by the top bits of the hash, and one
-//! bucket of 64 bytes in the segment that it names. The low 16 bits of the hash are the element's tag: they are compared
-//! before any element is looked at, and they say which bucket of the segment it belongs to.
+//! bucket of 64 bytes in the segment that it names. The low 16 bits of the hash are the element's tag: they are
+//! compared before any element is looked at, and they say which bucket of the segment it belongs to.
 //!
 //! No insert or removal moves more than one segment, about 425 elements. Only a split looks at keys (it needs one more
 //! bit of their hashes); it asks the memory for them ahead.
@@ -10,8 +10,8 @@
 //! The table owns its elements (`Element`) and frees them only with its memory's owner, the slab, at hand: a table
 //! that is dropped otherwise leaks them. `Drain` takes a table apart in bounded steps.
 //!
-//! Where hashes are all alike, splitting does not help. A segment deeper than the number of segments warrants, or as deep
-//! as a hash prefix goes (`DEPTH_MAX`), is not split but grows, so an adversary, who would have to know the hash's
+//! Where hashes are all alike, splitting does not help. A segment deeper than the number of segments warrants, or as
+//! deep as a hash prefix goes (`DEPTH_MAX`), is not split but grows, so an adversary, who would have to know the hash's
 //! secret, gets long chains, but never a huge directory, a loop or an error.
 //!
 //! Invariant: every directory entry of a segment with depth d agrees in its first d bits with the segment's prefix.
@@ -46,8 +46,8 @@ pub const DEPTH_MAX: u32 = 26;
 ///
 /// # Safety
 ///
-/// `into_raw` gives a multiple of 8 below 2^48, `from_raw` takes it back, `borrow` and `borrow_mut` only look through it.
-/// An element that nobody frees stays valid.
+/// `into_raw` gives a multiple of 8 below 2^48, `from_raw` takes it back, `borrow` and `borrow_mut` only look through
+/// it. An element that nobody frees stays valid.
 pub unsafe trait Element: Sized {
     /// An element to look at.
     type Ref<'a>: Copy;

@@ -1,9 +1,9 @@
 //! How segments grow, split, shrink and merge, and the directory with them.
 //!
 //! A segment grows through a ladder of sizes and is split when it is full at the top; after that the halves are at the
-//! bottom of the finely graded part of the ladder. It shrinks when it is less than five eighths full, and merges with its
-//! buddy (the segment that differs in the last bit of the prefix) when both together fill a merged one to at most two
-//! thirds. The distances between these limits keep it from going to and fro.
+//! bottom of the finely graded part of the ladder. It shrinks when it is less than five eighths full, and merges with
+//! its buddy (the segment that differs in the last bit of the prefix) when both together fill a merged one to at most
+//! two thirds. The distances between these limits keep it from going to and fro.
 
 use smallvec::SmallVec;
 

@@ -1,8 +1,8 @@
 //! SCAN and RANDOMKEY.
 //!
-//! A scan goes through the hash space in order: segments by their prefix, and within a segment the elements by their tag,
-//! which is the order of their homes whatever the segment's size. A cursor says how far it got: all elements with a
-//! smaller prefix were returned, and those under this prefix with a smaller tag. That stays true when the segment is
+//! A scan goes through the hash space in order: segments by their prefix, and within a segment the elements by their
+//! tag, which is the order of their homes whatever the segment's size. A cursor says how far it got: all elements with
+//! a smaller prefix were returned, and those under this prefix with a smaller tag. That stays true when the segment is
 //! resized or split. When it was merged meanwhile, the half that came in may lie before the cursor's tag unseen: the
 //! cursor's depth tells, and the segment is begun again. So what is there from first to last is returned at least once.
 //!
@@ -65,9 +65,9 @@ impl Cursor {
 }
 
 impl<E: Element> Table<E> {
-    /// Calls `f` with about `count` elements, those that come after `cursor`, and returns the cursor to go on with: 0 to
-    /// begin with, 0 at the end, below `CURSOR_END` always. Looks at a bounded number of buckets even where few elements
-    /// are. An element that is there from the first call to the last is returned at least once.
+    /// Calls `f` with about `count` elements, those that come after `cursor`, and returns the cursor to go on with: 0
+    /// to begin with, 0 at the end, below `CURSOR_END` always. Looks at a bounded number of buckets even where few
+    /// elements are. An element that is there from the first call to the last is returned at least once.
     pub fn scan<'t>(&'t self, cursor: u64, count: usize, mut f: impl FnMut(E::Ref<'t>)) -> u64 {
         let mut cursor = Cursor::unpack(cursor);
         let (mut returned, mut buckets_left) = (0, count.saturating_mul(10).max(1));

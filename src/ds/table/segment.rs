@@ -58,8 +58,8 @@ pub(super) struct Header {
     pub(super) volatile: u32,
 }
 
-/// A segment as the directory holds it, so that a lookup goes from the directory straight to a bucket: address, depth in
-/// its six low bits, and number of buckets in its 16 high bits (all ones: see the header).
+/// A segment as the directory holds it, so that a lookup goes from the directory straight to a bucket: address, depth
+/// in its six low bits, and number of buckets in its 16 high bits (all ones: see the header).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentRef(u64);
 

@@ -112,17 +112,18 @@ impl<E: Element> Table<E> {
         removed
     }
 
-    /// Whether a round of `tidy` is worth it, when the last one began with `reshapes` reshapes done: quite a few segments
-    /// have changed since, and it is due to them that much memory lies idle in the slab, or many of them have changed.
+    /// Whether a round of `tidy` is worth it, when the last one began with `reshapes` reshapes done: quite a few
+    /// segments have changed since, and it is due to them that much memory lies idle in the slab, or many of them have
+    /// changed.
     pub fn needs_tidying(&self, slab: &Slab, reshapes: u64) -> bool {
         let changed = (self.reshapes - reshapes) as usize;
         let idle = || slab.movable_bytes(SIZE_FINE) > self.segment_bytes / 16;
         changed * 2 > self.segments || (changed * 16 > self.segments && idle())
     }
 
-    /// Shrinks and merges up to `segments` segments after `cursor` where removals have left that undone, moves those that
-    /// lie on sparse pages of the slab, and halves the directory at the end of a round. The cursor to go on with, 0 to
-    /// begin with and at the end.
+    /// Shrinks and merges up to `segments` segments after `cursor` where removals have left that undone, moves those
+    /// that lie on sparse pages of the slab, and halves the directory at the end of a round. The cursor to go on with,
+    /// 0 to begin with and at the end.
     pub fn tidy(&mut self, slab: &mut Slab, cursor: u64, segments: usize) -> u64 {
         let mut cursor = Cursor::unpack(cursor);
         for _ in 0..segments.max(1) {

@@ -1,3 +1,5 @@
+//! The table against a model: whatever is done to it, it holds what a `BTreeMap` holds.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

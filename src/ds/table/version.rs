@@ -1,17 +1,17 @@
 //! Versions of buckets: what a forkless snapshot needs to know which buckets it has passed.
 //!
 //! The rule. A snapshot has a number, larger than those before it. It walks over the buckets (`first_bucket`,
-//! `next_bucket`), writes out what is in them and stamps them with its number: a bucket with a smaller version is one that
-//! it has not passed. Before anything changes in such a bucket, the write door writes the bucket out and stamps it, so
-//! that the snapshot sees it as it was at the cut, and every bucket once:
+//! `next_bucket`), writes out what is in them and stamps them with its number: a bucket with a smaller version is one
+//! that it has not passed. Before anything changes in such a bucket, the write door writes the bucket out and stamps
+//! it, so that the snapshot sees it as it was at the cut, and every bucket once:
 //!
 //! * before an element is changed, replaced or removed: the bucket where it is (`Place::bucket`);
 //! * before one is inserted: the bucket where it will be (`Place::bucket_for_insert`);
 //! * before a segment is reshaped, which mixes its buckets: all its buckets. An insert announces that
 //!   (`bucket_for_insert` is `None`); a removal, a sweep or `tidy` may do it to a segment and its buddy.
 //!
-//! A reshaped segment's buckets get the smallest version of those that went into it. So nothing counts as passed that was
-//! not; if the write door has kept the rule, all were stamped, and nothing is seen twice either.
+//! A reshaped segment's buckets get the smallest version of those that went into it. So nothing counts as passed that
+//! was not; if the write door has kept the rule, all were stamped, and nothing is seen twice either.
 
 use super::{tag_of, Element, Place, Table};
 
