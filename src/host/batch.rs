@@ -289,7 +289,8 @@ impl<T: Ticks> Host<T> {
         }
         batch.requests.clear();
         batch.spans.clear();
-        batch.leftover = self.batch.leftover.take();
+        // What was left over now stands in the stand-in; what was before, in an earlier part of the buffer, stays.
+        batch.leftover = self.batch.leftover.take().or(batch.leftover);
         self.batch = batch;
         last
     }
