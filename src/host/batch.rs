@@ -645,7 +645,8 @@ impl<T: Ticks> Host<T> {
             bytes.drain(..start);
             session.input = Input { bytes, progress, spans };
         }
-        if session.throttled && session.state == State::Open && session.input.bytes.len() < INPUT_HIGH_BYTES {
+        // However much is left: it is the beginning of one request, and needs the rest of it.
+        if session.throttled && session.state == State::Open {
             session.throttled = false;
             self.effects.push(Effect::Unthrottle(index));
         }

@@ -288,6 +288,11 @@ impl Connection {
         }
     }
 
+    /// Whether it ends when its output has left.
+    pub fn is_flushing(&self) -> bool {
+        self.state == State::Flushing
+    }
+
     /// Whether it has been ended.
     pub fn is_closing(&self) -> bool {
         self.state == State::Closing

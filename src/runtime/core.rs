@@ -24,6 +24,7 @@ use crate::base::time::MonoUs;
 use crate::host::batch::Received;
 use crate::host::cron::Usage;
 use crate::host::{Effect, Host, Mail};
+use crate::session::State;
 
 /// How often a core asks the kernel what the process uses, for INFO.
 const USAGE_PERIOD_US: u64 = 1_000_000;
@@ -57,6 +58,9 @@ pub struct Core {
     connections: Connections,
     /// Sessions whose output was queued in this pass.
     sent: Vec<u32>,
+    /// Whether one of them does something else once its output has left. A send that succeeds has no completion: the
+    /// core must not sleep on it.
+    sent_is_awaited: bool,
     dirty: Vec<u32>,
     effects: Vec<Effect>,
     completions: Vec<Completion>,
@@ -105,6 +109,7 @@ impl Core {
             end,
             connections: Connections::default(),
             sent: Vec::new(),
+            sent_is_awaited: false,
             dirty: Vec::new(),
             effects: Vec::new(),
             completions: Vec::new(),
@@ -162,7 +167,7 @@ impl Core {
     /// Whether there is nothing to do until the kernel or another core says so. Spins first where `spin-us` asks for
     /// it.
     fn may_sleep(&mut self, now: MonoUs) -> bool {
-        if !self.unplaced.is_empty() {
+        if std::mem::take(&mut self.sent_is_awaited) || !self.unplaced.is_empty() {
             return false;
         }
         if self.shared.spin_us > 0 {
@@ -357,6 +362,7 @@ impl Core {
             // with the host; `finish_sends` follows it.
             unsafe { connection.send_now(index, &session.replies.out, &mut self.ring) };
             self.sent.push(index);
+            self.sent_is_awaited |= connection.is_flushing() || session.state != State::Open;
             let bytes = session.replies.out.len() as u64;
             self.host.count_send(bytes);
         }
