@@ -145,6 +145,10 @@ impl Connection {
     /// Receives nothing more for now. Bytes may still come until the kernel has stopped.
     pub fn throttle(&mut self, index: u32, ring: &mut Ring) {
         self.wants_receive = false;
+        self.cancel_receive(index, ring);
+    }
+
+    fn cancel_receive(&mut self, index: u32, ring: &mut Ring) {
         if self.receiving {
             let tag = Tag { kind: Kind::Receive, index };
             let ignored = Tag { kind: Kind::Ignored, index };
@@ -253,28 +257,34 @@ impl Connection {
     }
 
     /// Ends the connection when its output has left.
-    pub fn flush_and_close(&mut self, has_output: bool) -> Next {
+    pub fn flush_and_close(&mut self, index: u32, has_output: bool, ring: &mut Ring) -> Next {
         if self.state == State::Live {
             self.state = State::Flushing;
             self.wants_receive = false;
         }
-        self.flushed(has_output)
+        self.flushed(index, has_output, ring)
     }
 
     /// Output has left; if the connection was only waiting for that, it ends.
-    pub fn flushed(&mut self, has_output: bool) -> Next {
+    pub fn flushed(&mut self, index: u32, has_output: bool, ring: &mut Ring) -> Next {
         if self.state == State::Flushing && !has_output && self.sending.is_none() {
-            return self.close();
+            return self.close(index, ring);
         }
         Next::Nothing
     }
 
-    /// Ends the connection now.
-    pub fn close(&mut self) -> Next {
+    /// Ends the connection now: the kernel gives back what it has under way, then the socket is closed.
+    ///
+    /// What the client has sent meanwhile is not read: the kernel answers that with a reset, and a client that is busy
+    /// sending learns at once that nobody listens.
+    pub fn close(&mut self, index: u32, ring: &mut Ring) -> Next {
         if self.state != State::Closing {
             self.state = State::Closing;
-            // SAFETY: a shutdown of a descriptor that is ours. It makes the kernel return what it has under way.
-            unsafe { libc::shutdown(self.fd, libc::SHUT_RDWR) };
+            self.cancel_receive(index, ring);
+            if self.sending.is_some() {
+                // SAFETY: a shutdown of a descriptor that is ours. It ends the send, whose reader may never read.
+                unsafe { libc::shutdown(self.fd, libc::SHUT_RDWR) };
+            }
         }
         self.closed()
     }

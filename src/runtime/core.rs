@@ -226,7 +226,8 @@ impl Core {
             }
             let unsent = connection.unsent_bytes();
             self.host.sent(index, unsent);
-            let next = connection.flushed(self.host.output(index).is_some_and(|output| !output.is_empty()));
+            let has_output = self.host.output(index).is_some_and(|output| !output.is_empty());
+            let next = connection.flushed(index, has_output, &mut self.ring);
             self.follow(index, next);
         }
         self.sent = sent;
@@ -340,7 +341,7 @@ impl Core {
         if unsent == 0 && has_output {
             self.dirty.push(index);
         }
-        let next = connection.flushed(has_output);
+        let next = connection.flushed(index, has_output, &mut self.ring);
         self.host.sent(index, unsent);
         self.follow(index, next);
     }
@@ -438,7 +439,7 @@ impl Core {
                 Effect::Close { session, flush: true } => {
                     let has_output = self.host.output(session).is_some_and(|output| !output.is_empty());
                     if let Some(connection) = self.connections.get_mut(session) {
-                        let next = connection.flush_and_close(has_output);
+                        let next = connection.flush_and_close(session, has_output, &mut self.ring);
                         self.follow(session, next);
                     }
                 }
@@ -491,7 +492,7 @@ impl Core {
 
     fn drop_connection(&mut self, index: u32) {
         if let Some(connection) = self.connections.get_mut(index) {
-            let next = connection.close();
+            let next = connection.close(index, &mut self.ring);
             self.follow(index, next);
         }
     }
