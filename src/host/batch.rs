@@ -148,8 +148,13 @@ impl<T: Ticks> Host<T> {
         let Input { mut progress, spans: before, .. } = before;
         let mut start = 0;
         let mut source = self.open_source(index, piece, own);
-        self.batch.spans.extend_from_slice(&before);
-        let mut first_span = self.batch.spans.len() - before.len();
+        let mut first_span = self.batch.spans.len();
+        if own && first_span == 0 {
+            // Moved, not copied: a request of a million arguments may come in as many pieces.
+            self.batch.spans = before;
+        } else {
+            self.batch.spans.extend_from_slice(&before);
+        }
         loop {
             let authenticated = self.batch.sources[source as usize].authenticated;
             let bulk_bytes_max = self.config.clients.proto_max_bulk_len_bytes;
@@ -187,8 +192,12 @@ impl<T: Ticks> Host<T> {
                 }
                 Ok(Step::Incomplete) => {
                     if start < bytes.len() {
-                        let spans = self.batch.spans.drain(first_span..);
-                        let spans = spans.map(|span| span.earlier(start as u32)).collect();
+                        let spans = if own && start == 0 && first_span == 0 {
+                            std::mem::take(&mut self.batch.spans)
+                        } else {
+                            let spans = self.batch.spans.drain(first_span..);
+                            spans.map(|span| span.earlier(start as u32)).collect()
+                        };
                         self.batch.sources[source as usize].tail = Some(Tail { start, progress, spans });
                     }
                     return;
