@@ -5,5 +5,6 @@
 
 mod harness;
 
+mod connections;
 mod differential;
 mod protocol;
