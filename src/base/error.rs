@@ -1,31 +1,44 @@
 //! Every error a command can answer with, worded exactly as Redis words it, reviewed in this one place.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// A command's refusal: the client's fault or the server's state, never a bug. The text is what follows the `-` on
-/// the wire, its first word the error code that clients switch on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandError(Cow<'static, str>);
+/// the wire, its first word the error code that clients switch on. It is bytes: what it quotes of a request need not
+/// be UTF-8.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandError(Cow<'static, [u8]>);
 
 impl CommandError {
     /// An error of fixed text; costs no allocation.
     pub const fn new(text: &'static str) -> Self {
-        CommandError(Cow::Borrowed(text))
+        CommandError(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error whose text names something of the request.
     pub fn with(text: String) -> Self {
-        CommandError(Cow::Owned(text))
+        CommandError(Cow::Owned(text.into_bytes()))
     }
 
-    /// The text, code first.
-    pub fn text(&self) -> &str {
+    /// An error whose text quotes bytes of the request between two others.
+    pub fn quoting(before: &str, quoted: &[u8], after: &str) -> Self {
+        CommandError(Cow::Owned([before.as_bytes(), quoted, after.as_bytes()].concat()))
+    }
+
+    /// The text, code first, as it goes over the wire.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The text as people read it.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
     }
 
     /// The error code: the first word, which INFO errorstats counts by.
     pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("ERR")
+        let code = self.0.split(|&byte| byte == b' ').next().unwrap_or_default();
+        std::str::from_utf8(code).unwrap_or("ERR")
     }
 
     /// The wrong number of arguments for `command` (its lower-case full name, `config|get` for a subcommand).
@@ -36,12 +49,18 @@ impl CommandError {
     /// An option that EXPIRE and its kin do not have. Redis takes it for a C string.
     pub fn unsupported_option(option: &[u8]) -> Self {
         let option = option.split(|&byte| byte == 0).next().unwrap_or_default();
-        CommandError::with(format!("ERR Unsupported option {}", String::from_utf8_lossy(option)))
+        CommandError::quoting("ERR Unsupported option ", option, "")
     }
 
     /// An expire time out of range for `command`.
     pub fn invalid_expire(command: &str) -> Self {
         CommandError::with(format!("ERR invalid expire time in '{command}' command"))
+    }
+}
+
+impl fmt::Debug for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CommandError({:?})", self.text())
     }
 }
 

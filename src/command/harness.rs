@@ -72,7 +72,7 @@ impl Harness {
         let mut out = Vec::new();
         let spec = self.find(args.at(0), args.get(1));
         if !spec.takes(args.len()) {
-            Reply::new(&mut out, self.proto).error(CommandError::arity(spec.name).text());
+            Reply::new(&mut out, self.proto).error(CommandError::arity(spec.name).bytes());
             return out;
         }
         let Run::Shard(handler, _) = spec.run else { panic!("{} does not run on a shard", spec.name) };
@@ -95,7 +95,7 @@ impl Harness {
         );
         if let Err(error) = done {
             reply.truncate(0);
-            reply.error(error.text());
+            reply.error(error.bytes());
         }
         out
     }

@@ -7,7 +7,7 @@ use crate::resp::{Args, Reply};
 /// The reply of `CONTAINER HELP`; `lines` is the container's constant below. The name shown is the one sent, in upper
 /// case, as in Redis.
 pub fn write_help(args: Args<'_>, lines: &[&str], reply: &mut Reply<'_>) {
-    let name = shown(args.at(0)).to_ascii_uppercase();
+    let name = String::from_utf8_lossy(args.at(0)).to_ascii_uppercase();
     reply.array(lines.len() + 3);
     reply.simple(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for line in lines {
@@ -19,46 +19,41 @@ pub fn write_help(args: Args<'_>, lines: &[&str], reply: &mut Reply<'_>) {
 
 /// The error for a name that is no subcommand of its container.
 pub fn unknown_subcommand(args: Args<'_>) -> CommandError {
-    let (command, sub) = (shown(args.at(0)).to_ascii_uppercase(), shown(args.get(1).unwrap_or_default()));
-    CommandError::with(format!("ERR unknown subcommand '{sub}'. Try {command} HELP."))
+    try_help("ERR unknown subcommand", args)
 }
 
 /// The error for a subcommand that exists but has too many arguments, or others than it takes.
 pub fn subcommand_syntax(args: Args<'_>) -> CommandError {
-    let (command, sub) = (shown(args.at(0)).to_ascii_uppercase(), shown(args.get(1).unwrap_or_default()));
-    CommandError::with(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {command} HELP."
-    ))
+    try_help("ERR unknown subcommand or wrong number of arguments for", args)
+}
+
+fn try_help(what: &str, args: Args<'_>) -> CommandError {
+    let command = String::from_utf8_lossy(args.at(0)).to_ascii_uppercase();
+    let sub = quote(args.get(1).unwrap_or_default(), QUOTED_BYTES_MAX);
+    CommandError::quoting(&format!("{what} '"), sub, &format!("'. Try {command} HELP."))
 }
 
 /// The error for a name that is no command: it and the beginning of its arguments are quoted.
 pub fn unknown_command(args: Args<'_>) -> CommandError {
-    let mut quoted = String::new();
+    let mut quoted = Vec::new();
     for arg in args.iter_from(1) {
         if quoted.len() >= QUOTED_BYTES_MAX {
             break;
         }
-        quoted.push_str(&format!("'{}' ", quote(arg, QUOTED_BYTES_MAX - quoted.len())));
+        quoted.extend_from_slice(&[b"'", quote(arg, QUOTED_BYTES_MAX - quoted.len()), b"' "].concat());
     }
-    CommandError::with(format!(
-        "ERR unknown command '{}', with args beginning with: {quoted}",
-        shown(args.at(0))
-    ))
+    let name = quote(args.at(0), QUOTED_BYTES_MAX);
+    let text = [name, b"', with args beginning with: ", &quoted].concat();
+    CommandError::quoting("ERR unknown command '", &text, "")
 }
 
 /// As much of a request as an error quotes.
 const QUOTED_BYTES_MAX: usize = 128;
 
-/// The beginning of an argument, for an error.
-fn shown(arg: &[u8]) -> String {
-    quote(arg, QUOTED_BYTES_MAX)
-}
-
 /// Up to `bytes_max` bytes of an argument, and not beyond a zero byte: Redis prints it as a C string.
-fn quote(arg: &[u8], bytes_max: usize) -> String {
+fn quote(arg: &[u8], bytes_max: usize) -> &[u8] {
     let arg = &arg[..arg.len().min(bytes_max)];
-    let text = arg.split(|&byte| byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).into_owned()
+    arg.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 /// The lines of CLIENT HELP.
@@ -268,7 +263,7 @@ mod tests {
     #[test]
     fn long_arguments_are_cut() {
         let long = [b'a'; 200];
-        let text = unknown_command(owned(&[&long, &long, b"never"]).as_args()).text().to_owned();
+        let text = unknown_command(owned(&[&long, &long, b"never"]).as_args()).text().into_owned();
         assert_eq!(
             text,
             format!("ERR unknown command '{0}', with args beginning with: '{0}' ", "a".repeat(128))

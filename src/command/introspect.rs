@@ -328,7 +328,7 @@ mod tests {
         let mut error = None;
         let text = replied(Proto::Resp3, |reply| {
             if let Err(refusal) = command_getkeys(&table(), args.as_args(), with_flags, reply) {
-                reply.error(refusal.text());
+                reply.error(refusal.bytes());
                 error = Some(refusal);
             }
         });

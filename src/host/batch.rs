@@ -22,7 +22,7 @@ use crate::command::spec::{Flags, Run, Spec, Spread};
 use crate::command::CommandId;
 use crate::keyspace::Touch;
 use crate::node::slowlog::trimmed;
-use crate::resp::decode::{decode, split_quoted, Limits, Progress, Step};
+use crate::resp::decode::{decode, split_quoted, Limits, Progress, ProtocolError, Step};
 use crate::resp::{Args, OwnedArgs, Reply, Span};
 use crate::session::coordinator::single_shard;
 use crate::session::session::ReplyMode;
@@ -195,7 +195,7 @@ impl<T: Ticks> Host<T> {
                 }
                 Err(error) => {
                     if self.flush(pieces) == Last::Open {
-                        self.protocol_error(index, &error.to_string());
+                        self.protocol_error(index, error);
                     }
                     return;
                 }
@@ -289,7 +289,8 @@ impl<T: Ticks> Host<T> {
         }
         batch.requests.clear();
         batch.spans.clear();
-        batch.leftover = self.batch.leftover.take();
+        // What was left over now stands in the stand-in; what was before, in an earlier part of the buffer, stays.
+        batch.leftover = self.batch.leftover.take().or(batch.leftover);
         self.batch = batch;
         last
     }
@@ -568,7 +569,7 @@ impl<T: Ticks> Host<T> {
     /// Answers with an error.
     pub(super) fn reply_error(&mut self, index: u32, error: &CommandError) {
         self.error_stats.count(error);
-        self.reply(index, |reply| reply.error(error.text()));
+        self.reply(index, |reply| reply.error(error.bytes()));
     }
 
     /// Answers a session's current command.
@@ -654,7 +655,7 @@ impl<T: Ticks> Host<T> {
     fn quoted(&mut self, index: u32, line: &[u8], rest: &[u8]) -> bool {
         match split_quoted(line) {
             Err(error) => {
-                self.protocol_error(index, &error.to_string());
+                self.protocol_error(index, error);
                 false
             }
             Ok(words) if words.is_empty() => true,
@@ -679,14 +680,14 @@ impl<T: Ticks> Host<T> {
     }
 
     /// The client's bytes cannot be understood: it is told so and the connection ends.
-    fn protocol_error(&mut self, index: u32, text: &str) {
+    fn protocol_error(&mut self, index: u32, error: ProtocolError) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.reply_mode = ReplyMode::On;
         tracing::debug!(
-            "Protocol error ({text}) from client: {}",
+            "Protocol error ({error}) from client: {}",
             crate::session::clients::line(session, self.now.mono, &self.table)
         );
-        self.reply_error(index, &CommandError::with(format!("ERR {text}")));
+        self.reply_error(index, &CommandError::quoting("ERR ", &error.text(), ""));
         self.close(index, false);
     }
 

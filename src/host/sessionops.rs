@@ -216,8 +216,7 @@ impl<T: Ticks> Host<T> {
                 name = Some(args.at(at + 1));
                 at += 2;
             } else {
-                let option = String::from_utf8_lossy(args.at(at));
-                return Err(CommandError::with(format!("ERR Syntax error in HELLO option '{option}'")));
+                return Err(CommandError::quoting("ERR Syntax error in HELLO option '", args.at(at), "'"));
             }
         }
         if let Some((user, password)) = credentials {
@@ -304,8 +303,7 @@ impl<T: Ticks> Host<T> {
         let (name, value) = (args.at(2), args.at(3));
         let is_name = name.eq_ignore_ascii_case(b"lib-name");
         if !is_name && !name.eq_ignore_ascii_case(b"lib-ver") {
-            let name = String::from_utf8_lossy(name);
-            return Err(CommandError::with(format!("ERR Unrecognized option '{name}'")));
+            return Err(CommandError::quoting("ERR Unrecognized option '", name, "'"));
         }
         if !clients::is_valid_name(value) {
             let name = String::from_utf8_lossy(name);

@@ -18,10 +18,9 @@ const MARKS: [u8; 3] = *b"_o#";
 /// # Errors
 /// If the event did not happen.
 pub fn graph(monitor: &LatencyMonitor, name: &[u8], unix_s: i64) -> Result<String, CommandError> {
-    let event = monitor.event(name).ok_or_else(|| {
-        let name = String::from_utf8_lossy(name);
-        CommandError::with(format!("ERR No samples available for event '{name}'"))
-    })?;
+    let event = monitor
+        .event(name)
+        .ok_or_else(|| CommandError::quoting("ERR No samples available for event '", name, "'"))?;
     let (low, high) = bounds(event);
     let mut text = format!(
         "{} - high {high} ms, low {low} ms (all time high {} ms)\n{}\n",

@@ -180,7 +180,7 @@ mod tests {
         let mut out = Vec::new();
         match log.write_entries(args.as_args(), &mut Reply::new(&mut out, Proto::Resp2)) {
             Ok(()) => String::from_utf8(out).unwrap().replace("\r\n", " "),
-            Err(error) => error.text().to_owned(),
+            Err(error) => error.text().into_owned(),
         }
     }
 

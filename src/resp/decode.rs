@@ -80,6 +80,20 @@ pub enum ProtocolError {
     UnbalancedQuotes,
 }
 
+impl ProtocolError {
+    /// The text for the client; not always UTF-8.
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            // Redis prints it as a C string, which a zero byte ends.
+            ProtocolError::ExpectedDollar(0) => b"Protocol error: expected '$', got '".to_vec(),
+            ProtocolError::ExpectedDollar(got) => {
+                [b"Protocol error: expected '$', got '", &[*got][..], b"'"].concat()
+            }
+            other => other.to_string().into_bytes(),
+        }
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Protocol error: ")?;
@@ -87,10 +101,7 @@ impl fmt::Display for ProtocolError {
             ProtocolError::TooBig(what) => write!(f, "too big {what}"),
             ProtocolError::InvalidMultibulkLength => f.write_str("invalid multibulk length"),
             ProtocolError::UnauthenticatedMultibulkLength => f.write_str("unauthenticated multibulk length"),
-            ProtocolError::ExpectedDollar(got) => {
-                let got = if got.is_ascii_graphic() || *got == b' ' { char::from(*got) } else { '?' };
-                write!(f, "expected '$', got '{got}'")
-            }
+            ProtocolError::ExpectedDollar(got) => write!(f, "expected '$', got '{}'", got.escape_ascii()),
             ProtocolError::InvalidBulkLength => f.write_str("invalid bulk length"),
             ProtocolError::UnauthenticatedBulkLength => f.write_str("unauthenticated bulk length"),
             ProtocolError::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
@@ -146,7 +157,10 @@ pub fn decode(
                         return Ok(Step::Incomplete);
                     }
                     Some(b'$') => {}
-                    Some(&other) => return Err(ProtocolError::ExpectedDollar(other)),
+                    Some(&other) => {
+                        progress.position = at - start;
+                        return not_a_bulk(buffer, at, other);
+                    }
                 }
                 let Some((len, next)) = number_line(buffer, at + 1) else {
                     progress.position = at - start;
@@ -246,6 +260,15 @@ fn unfinished(buffer: &[u8], from: usize, what: &'static str) -> Result<Step, Pr
         return Err(ProtocolError::TooBig(what));
     }
     Ok(Step::Incomplete)
+}
+
+/// Something else where an argument should begin. As in Redis that is said once the line has ended.
+#[cold]
+fn not_a_bulk(buffer: &[u8], at: usize, got: u8) -> Result<Step, ProtocolError> {
+    match memchr::memchr(b'\r', &buffer[at..]) {
+        Some(end) if at + end + 1 < buffer.len() => Err(ProtocolError::ExpectedDollar(got)),
+        _ => unfinished(buffer, at, "bulk count string"),
+    }
 }
 
 /// An inline request: words separated by white space up to the line's end.

@@ -92,10 +92,7 @@ impl ClientKind {
             b"master" => Ok(ClientKind::Master),
             b"slave" | b"replica" => Ok(ClientKind::Replica),
             b"pubsub" => Ok(ClientKind::Pubsub),
-            _ => {
-                let name = String::from_utf8_lossy(name);
-                Err(CommandError::with(format!("ERR Unknown client type '{name}'")))
-            }
+            _ => Err(CommandError::quoting("ERR Unknown client type '", name, "'")),
         }
     }
 
@@ -183,8 +180,7 @@ impl KillFilter {
                 b"laddr" => filter.laddr = Some(value.to_vec()),
                 b"user" => {
                     if value != b"default" {
-                        let name = String::from_utf8_lossy(value);
-                        return Err(CommandError::with(format!("ERR No such user '{name}'")));
+                        return Err(CommandError::quoting("ERR No such user '", value, "'"));
                     }
                 }
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.skips_asker = true,

@@ -286,12 +286,12 @@ impl Plan {
             Merge::Lcs(options, bytes_max) => {
                 let value = |i: usize| reply::as_bulk(&replies[i]).unwrap_or(b"");
                 if let Err(error) = lcs_reply(value(0), value(1), &options, bytes_max, &mut reply) {
-                    reply.error(error.text());
+                    reply.error(error.bytes());
                 }
             }
             Merge::Rename { nx, source, target } => {
                 let Some(blob) = reply::as_bulk(&replies[0]) else {
-                    reply.error(CommandError::NO_SUCH_KEY.text());
+                    reply.error(CommandError::NO_SUCH_KEY.bytes());
                     return Decision::Answer(out);
                 };
                 if nx && sum() > 0 {

@@ -138,7 +138,7 @@ impl Shard {
         let result = handler(&mut ctx, call.args);
         if let Err(error) = &result {
             reply.truncate(start);
-            reply.error(error.text());
+            reply.error(error.bytes());
         }
         result
     }

@@ -23,7 +23,7 @@ impl<T: Ticks> Host<T> {
         if let Err(error) = &written {
             self.error_stats.count(error);
             out.clear();
-            Reply::new(&mut out, proto).error(error.text());
+            Reply::new(&mut out, proto).error(error.bytes());
         }
         self.end_wait(index, |reply| reply.raw(&out));
         if ends_asker {

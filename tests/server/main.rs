@@ -1,0 +1,9 @@
+//! Black-box tests: the real program, over real sockets, beside a real redis-server where there is something to
+//! compare.
+//!
+//! `RINGWARD_BIN` names another binary to test than the one that cargo has built, say a release build.
+
+mod harness;
+
+mod differential;
+mod protocol;
