@@ -440,7 +440,8 @@ impl ReceiveBuffers {
     /// What a receive put into buffer `id`.
     #[inline]
     fn bytes(&self, id: u16, len: usize) -> &[u8] {
-        // SAFETY: the kernel named a buffer of ours, filled `len` bytes of it and leaves it alone until it is published.
+        // SAFETY: the kernel named a buffer of ours, filled `len` bytes of it and leaves it alone until it is
+        // published.
         unsafe { std::slice::from_raw_parts(self.memory.add(usize::from(id) * self.buffer_bytes), len) }
     }
 

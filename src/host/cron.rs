@@ -85,6 +85,9 @@ const SLICE_STEPS: u32 = 64;
 /// Buckets or keys per step: some microseconds.
 const STEP_BUCKETS: usize = 64;
 
+/// Segments of a table per step of tidying up; one takes about as long as ten buckets.
+const STEP_SEGMENTS: usize = 8;
+
 /// Steps of the expiry sweep that every tick takes, however few keys they find expired.
 const EXPIRE_STEPS_MIN: u32 = 8;
 
@@ -302,10 +305,9 @@ impl<T: Ticks> Host<T> {
     /// Every shard gets its background work, and `work` its share of the time until the next tick: 25%, or more with
     /// `active-expire-effort`, as Redis's expire cycle.
     fn plan_work(&mut self) {
-        let defrag = self.config.memory.activedefrag;
         // A paused server does not change its data by itself either.
         let expire = self.pause.is_none();
-        let plan = ShardWork { expire, free: true, maintain: true, defrag, ..ShardWork::default() };
+        let plan = ShardWork { expire, free: true, maintain: true, defrag: true, ..ShardWork::default() };
         self.cron.work.clear();
         self.cron.work.resize(self.shards.len(), plan);
         let percent = 25 + 2 * (u64::from(self.config.memory.active_expire_effort) - 1);
@@ -362,7 +364,7 @@ impl<T: Ticks> Host<T> {
         } else if work.free {
             work.free = keyspace.free_step(STEP_BUCKETS);
         } else if work.maintain {
-            work.maintain = keyspace.maintain_step(STEP_BUCKETS);
+            work.maintain = keyspace.maintain_step(STEP_SEGMENTS);
         } else {
             work.defrag = keyspace.defrag_step(STEP_BUCKETS).more;
         }

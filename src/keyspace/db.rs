@@ -468,7 +468,7 @@ impl Drop for Keyspace {
 
 fn visit_live(entry: EntryRef<'_>, now: UnixMs, f: &mut impl FnMut(&[u8], &EntryView<'_>)) {
     let view = entry.view();
-    if view.expire_at.is_none_or(|at| at > now) {
+    if view.expire_at.is_none_or(|at| at >= now) {
         f(entry.key(), &view);
     }
 }

@@ -39,7 +39,7 @@ impl Keyspace {
         let visit = |_: &mut _, entry: EntryRef<'_>| {
             report.examined += 1;
             let ttl_ms = entry.expire_at().map_or(i64::MAX, |at| at.0.saturating_sub(now.0));
-            if ttl_ms <= 0 {
+            if ttl_ms < 0 {
                 report.expired += 1;
                 return Visit::Remove;
             }

@@ -82,7 +82,7 @@ fn agrees_with_a_model() {
             };
             let expire_at = UnixMs(now.0 + prng.below(20_000) as i64 + 1);
             let m = &mut model[d];
-            if m.get(&bytes).and_then(|entry| entry.expire_at).is_some_and(|at| at <= now) {
+            if m.get(&bytes).and_then(|entry| entry.expire_at).is_some_and(|at| at < now) {
                 m.remove(&bytes);
             }
             let before = k.dirty();
@@ -144,7 +144,7 @@ fn agrees_with_a_model() {
                 }
                 68..72 => {
                     let replace = prng.below(2) == 0;
-                    let live = |entry: &&ModelEntry| entry.expire_at.is_none_or(|at| at > now);
+                    let live = |entry: &&ModelEntry| entry.expire_at.is_none_or(|at| at >= now);
                     let source = m.get(&bytes).cloned();
                     let exists = model[other_db].get(&other_bytes).filter(live).is_some();
                     let outcome = k.copy_entry((db, key), (DbIndex(other_db as u16), other), now, replace);
@@ -179,7 +179,7 @@ fn agrees_with_a_model() {
                     }
                 }
                 78 if step % 50 == 0 => {
-                    m.retain(|_, entry| entry.expire_at.is_none_or(|at| at > now));
+                    m.retain(|_, entry| entry.expire_at.is_none_or(|at| at >= now));
                     changes = k.flush(db);
                     assert!(changes >= m.len() as u64, "keys that have expired count until they are removed");
                     m.clear();
@@ -224,7 +224,7 @@ fn agrees_with_a_model() {
 fn check_all(k: &mut Keyspace, model: &mut [BTreeMap<Vec<u8>, ModelEntry>], now: UnixMs) {
     for (d, entries) in model.iter_mut().enumerate() {
         let db = DbIndex(d as u16);
-        entries.retain(|_, entry| entry.expire_at.is_none_or(|at| at > now));
+        entries.retain(|_, entry| entry.expire_at.is_none_or(|at| at >= now));
         let mut seen = BTreeSet::new();
         k.for_each(db, now, |key, view| {
             check_view(view, &entries[key]);
@@ -248,10 +248,11 @@ fn a_key_is_gone_when_its_time_has_come() {
     for key in keys {
         set(&mut k, key, b"v", SetExpire::At(later(10)));
     }
-    assert_eq!(get(&mut k, b"a", later(9)), Some(b"v".to_vec()));
+    // As in Redis it lives through the millisecond that it expires in.
+    assert_eq!(get(&mut k, b"a", later(10)), Some(b"v".to_vec()));
     let mut prng = Prng::new(1);
-    assert!(k.random_key(DB, &mut prng, later(9)).is_some());
-    let now = later(10);
+    assert!(k.random_key(DB, &mut prng, later(10)).is_some());
+    let now = later(11);
     k.scan(DB, 0, 100, now, |_, _| panic!("an expired key is returned"));
     k.for_each(DB, now, |_, _| panic!("an expired key is returned"));
     assert_eq!(k.len(DB), 8);

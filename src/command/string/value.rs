@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(shard.run("SETNX k 2"), ":0\r\n");
         assert_eq!(shard.run("GET k"), "$1\r\n1\r\n");
         assert_eq!(shard.run("SET k 1 PX 1"), OK);
-        shard.now_ms += 1;
+        shard.now_ms += 2;
         assert_eq!(shard.run("SETNX k 3"), ":1\r\n");
         assert_eq!(shard.ttl_ms("k"), None);
     }

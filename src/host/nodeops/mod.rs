@@ -196,7 +196,7 @@ impl<T: Ticks> Host<T> {
     pub fn rewritten(&mut self, index: u32, outcome: Result<(), String>) {
         self.end_wait(index, |reply| match outcome {
             Ok(()) => reply.ok(),
-            Err(reason) => reply.error(&format!("ERR Rewriting config file: {reason}")),
+            Err(reason) => reply.error(format!("ERR Rewriting config file: {reason}")),
         });
     }
 
