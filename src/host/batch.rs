@@ -392,8 +392,12 @@ impl<T: Ticks> Host<T> {
     fn forward(&mut self, index: u32, shard: ShardId, head: CallHead, args: Args<'_>) -> Flow {
         let core = self.placement[shard.index()];
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        if session.replies.pending_bytes() > OUTPUT_HIGH_BYTES {
+            session.state = State::Waiting(session.wait_for_output());
+            return Flow::Keep;
+        }
         let outbox = &mut self.outboxes[core.index()];
-        if !outbox.has_room() || session.replies.pending_bytes() > OUTPUT_HIGH_BYTES {
+        if !outbox.has_room() {
             return self.outbox_full(index);
         }
         let parcel = outbox.open.get_or_insert_with(|| self.parcels.pop().unwrap_or_default());
@@ -416,8 +420,8 @@ impl<T: Ticks> Host<T> {
     #[cold]
     fn output_full(&mut self, index: u32) -> Flow {
         if let Some(session) = self.sessions[index as usize].as_deref_mut() {
-            if session.state == State::Open && session.replies.waiting() == 0 {
-                session.state = State::Waiting(Wait::Output);
+            if session.state == State::Open {
+                session.state = State::Waiting(session.wait_for_output());
                 return Flow::Stop;
             }
         }

@@ -289,7 +289,7 @@ impl<T: Ticks> Host<T> {
             }
         }
         add_session(&mut self.cron.sessions_sum, session);
-        let pending = session.replies.pending_bytes() as u64;
+        let pending = session.owed_bytes() as u64;
         let is_over_soft = limit.soft_bytes > 0 && pending >= limit.soft_bytes;
         let since = match session.over_soft_limit_since {
             Some(since) if is_over_soft => since,

@@ -264,9 +264,8 @@ impl<T: Ticks> Host<T> {
     /// Bytes of a session have left; a client that read too slowly may go on. `unsent` bytes are still to go.
     pub fn sent(&mut self, index: u32, unsent: usize) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
-        if session.state == State::Waiting(Wait::Output)
-            && unsent + session.replies.pending_bytes() < OUTPUT_LOW_BYTES
-        {
+        session.unsent_bytes = unsent;
+        if session.state == State::Waiting(Wait::Output) && session.owed_bytes() < OUTPUT_LOW_BYTES {
             session.state = State::Open;
             self.runnable.push(index);
         }

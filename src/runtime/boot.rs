@@ -381,12 +381,13 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, Refusal> {
     let mut listeners = Vec::new();
     if network.port != 0 {
         let binds: Vec<String> = network.binds.0.iter().map(ToString::to_string).collect();
-        listeners = listen::tcp(&binds, network.port, network.tcp_backlog).map_err(Refusal::Start)?;
+        let failed = || Refusal::Start(format!("Failed listening on port {} (tcp), aborting.", network.port));
+        listeners = listen::tcp(&binds, network.port, network.tcp_backlog).map_err(|warning| {
+            tracing::warn!("{warning}");
+            failed()
+        })?;
         if listeners.is_empty() && !binds.is_empty() {
-            return Err(Refusal::Start(format!(
-                "Failed listening on port {} (tcp), aborting.",
-                network.port
-            )));
+            return Err(failed());
         }
     }
     if !network.unixsocket.is_empty() {

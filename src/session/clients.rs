@@ -33,7 +33,7 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
         replies.out.capacity(),
         replies.out.len(),
         replies.queued(),
-        replies.memory_bytes() - replies.out.capacity(),
+        replies.memory_bytes() - replies.out.capacity() + session.unsent_bytes,
         memory_bytes(session),
         session.proto.number(),
         text(&session.lib_name),
@@ -65,6 +65,7 @@ pub fn memory_bytes(session: &Session) -> usize {
         + session.input.bytes.capacity()
         + session.input.spans.capacity() * std::mem::size_of::<crate::resp::Span>()
         + session.replies.memory_bytes()
+        + session.unsent_bytes
         + session.name.capacity()
         + session.lib_name.capacity()
         + session.lib_ver.capacity()

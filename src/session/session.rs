@@ -59,6 +59,8 @@ pub struct Session {
     pub at_end: bool,
     /// Whether the runtime was told not to read from it.
     pub throttled: bool,
+    /// Output that the runtime has taken and the client's socket has not.
+    pub unsent_bytes: usize,
     /// When its output first passed the soft limit, if it still does.
     pub over_soft_limit_since: Option<MonoUs>,
 }
@@ -161,7 +163,22 @@ impl Session {
             in_batch: false,
             at_end: false,
             throttled: false,
+            unsent_bytes: 0,
             over_soft_limit_since: None,
+        }
+    }
+
+    /// Replies that the client has not read yet.
+    pub fn owed_bytes(&self) -> usize {
+        self.replies.pending_bytes() + self.unsent_bytes
+    }
+
+    /// What to wait for when the client is owed too much: first all of it must be here, then it must leave.
+    pub fn wait_for_output(&self) -> Wait {
+        if self.replies.waiting() > 0 {
+            Wait::Replies
+        } else {
+            Wait::Output
         }
     }
 

@@ -85,7 +85,10 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn read(&mut self) -> Value {
-        self.try_read().unwrap_or_else(|error| panic!("no reply: {error}"))
+        match self.try_read() {
+            Ok(value) => value,
+            Err(error) => panic!("no reply: {error}"),
+        }
     }
 
     pub(crate) fn try_read(&mut self) -> io::Result<Value> {
@@ -94,9 +97,14 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn read_many(&mut self, count: usize) -> Vec<Value> {
-        (0..count)
-            .map(|i| self.try_read().unwrap_or_else(|error| panic!("reply {i} of {count}: {error}")))
-            .collect()
+        let mut values = Vec::with_capacity(count);
+        for i in 0..count {
+            match self.try_read() {
+                Ok(value) => values.push(value),
+                Err(error) => panic!("reply {i} of {count}: {error}"),
+            }
+        }
+        values
     }
 
     /// Sends `bytes` while replies are read, as a client must that sends more than the buffers between can hold.

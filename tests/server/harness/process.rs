@@ -156,14 +156,18 @@ impl Start {
         self
     }
 
-    /// The same file limit for itself and the kernel's view of it.
+    /// It may open so many files and cannot raise that, not even as root.
     pub(crate) fn open_files(mut self, limit: u64) -> Start {
+        const CAP_SYS_RESOURCE: libc::c_ulong = 24;
         let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-        // SAFETY: setrlimit is async-signal-safe and only reads its argument.
+        // SAFETY: both calls are async-signal-safe and only read their arguments.
         unsafe {
-            self.command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+            self.command.pre_exec(move || {
+                libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE);
+                match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
             });
         }
         self
