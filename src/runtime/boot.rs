@@ -211,7 +211,7 @@ fn start(invocation: &Invocation) -> Result<(), Refusal> {
 
 /// Starts a core on each processor, and waits until all have stopped.
 fn run_cores(
-    config: Config,
+    mut config: Config,
     table: Arc<Table>,
     processors: Vec<usize>,
     listeners: Vec<Listener>,
@@ -227,6 +227,8 @@ fn run_cores(
     let placement = (0..shards)
         .map(|shard| CoreId((u32::from(shard) * u32::from(cores) / u32::from(shards)) as u16))
         .collect::<Vec<_>>();
+    // As in Redis, CONFIG GET and INFO tell what the limit on open files has left of it.
+    config.clients.maxclients = daemon::raise_open_files(config.clients.maxclients, cores);
     let mut secrets = [0u64; 8];
     for secret in &mut secrets {
         *secret = getrandom::u64().map_err(|error| Refusal::Start(format!("no randomness: {error}")))?;
@@ -240,7 +242,7 @@ fn run_cores(
         spin_us: u64::from(config.threads.spin_us),
         listener_paths: listeners.iter().map(|listener| listener.path().map(Path::to_owned)).collect(),
         signal_fd,
-        maxclients: AtomicU32::new(daemon::raise_open_files(config.clients.maxclients, cores)),
+        maxclients: AtomicU32::new(config.clients.maxclients),
         memory: (0..cores).map(|_| AtomicU64::new(0)).collect(),
         config_file,
     });

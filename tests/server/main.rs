@@ -5,6 +5,9 @@
 
 mod harness;
 
+mod atomicity;
 mod connections;
 mod differential;
+mod expiry;
 mod protocol;
+mod scan;
