@@ -6,6 +6,7 @@
 mod harness;
 
 mod atomicity;
+mod config;
 mod connections;
 mod differential;
 mod expiry;

@@ -126,7 +126,9 @@ fn any_cursor_is_taken() {
         ] {
             let [expected, actual] =
                 [&mut peer.client(), &mut client].map(|client| client.call(&["SCAN", cursor]));
-            assert_eq!(actual, expected, "{cursor:?}");
+            // Where a scan goes on is each server's own.
+            let same = if expected.is_error() { actual == expected } else { !actual.is_error() };
+            assert!(same, "{cursor:?}: {expected:?} {actual:?}");
         }
     }
 }

@@ -82,6 +82,7 @@ pub(crate) struct Start {
     port: Port,
     listens: bool,
     stdin: Option<Vec<u8>>,
+    address: Option<SocketAddr>,
 }
 
 impl Start {
@@ -104,7 +105,7 @@ impl Start {
         let (folder, port) = (Folder::new(), Port::new());
         let mut command = Command::new(ringward());
         command.current_dir(&*folder).args(["--port", &port.number.to_string()]);
-        Start { command, folder, port, listens: true, stdin: None }
+        Start { command, folder, port, listens: true, stdin: None, address: None }
     }
 
     /// With this configuration file, in which `{port}` and `{dir}` are replaced, and no arguments at all.
@@ -120,7 +121,7 @@ impl Start {
         let (folder, port) = (Folder::new(), Port::new());
         let mut command = Command::new(ringward());
         command.current_dir(&*folder);
-        Start { command, folder, port, listens: true, stdin: None }
+        Start { command, folder, port, listens: true, stdin: None, address: None }
     }
 
     /// `text` with the port and the folder put in.
@@ -142,6 +143,12 @@ impl Start {
             let arg = self.filled(arg);
             self.command.arg(arg);
         }
+        self
+    }
+
+    /// Its configuration names the port of this address.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Start {
+        self.address = Some(address);
         self
     }
 
@@ -197,7 +204,8 @@ impl Start {
     /// Starts it and does not wait.
     pub(crate) fn spawn(mut self) -> Server {
         let process = Process::start(&mut self.command, self.stdin.take());
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number));
+        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number));
+        let address = self.address.unwrap_or(own);
         Server { process, address, folder: self.folder, port: self.port }
     }
 
