@@ -130,7 +130,7 @@ fn a_key_that_is_renamed_is_always_in_one_place() {
 #[test]
 fn a_copy_is_of_one_moment() {
     let server = Server::start(5);
-    server.client().call(&mset("first"));
+    server.client().call(&mset("000000"));
     // Two keys are always written alike, and copied to two others one after the other: the copies may differ by that,
     // but each is a whole value, and a copy made after another is not older.
     let write = |client: &mut Client, round: usize| client.ok(&format!("MSET a {round:06} b {round:06}"));
