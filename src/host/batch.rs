@@ -43,6 +43,12 @@ pub struct Received<'a> {
 /// more than enough for the memory to do.
 const BATCH_REQUESTS_MAX: usize = 256;
 
+/// How many requests of one client may be at other cores at a time: their replies are not known to be small.
+const FORWARDED_MAX: u32 = 1024;
+
+/// A parcel takes no reply that ends beyond this: that one travels by itself. The places in a parcel are 32 bits wide.
+const PARCEL_REPLIES_BYTES_MAX: usize = 1 << 30;
+
 /// The requests being gathered. Kept between passes for its memory only.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -148,8 +154,13 @@ impl<T: Ticks> Host<T> {
         let Input { mut progress, spans: before, .. } = before;
         let mut start = 0;
         let mut source = self.open_source(index, piece, own);
-        self.batch.spans.extend_from_slice(&before);
-        let mut first_span = self.batch.spans.len() - before.len();
+        let mut first_span = self.batch.spans.len();
+        if first_span == 0 {
+            // A request of a million arguments comes in many pieces: its spans are not to be copied at each.
+            self.batch.spans = before;
+        } else {
+            self.batch.spans.extend_from_slice(&before);
+        }
         loop {
             let authenticated = self.batch.sources[source as usize].authenticated;
             let bulk_bytes_max = self.config.clients.proto_max_bulk_len_bytes;
@@ -187,8 +198,13 @@ impl<T: Ticks> Host<T> {
                 }
                 Ok(Step::Incomplete) => {
                     if start < bytes.len() {
-                        let spans = self.batch.spans.drain(first_span..);
-                        let spans = spans.map(|span| span.earlier(start as u32)).collect();
+                        let spans = match (first_span, start) {
+                            (0, 0) => std::mem::take(&mut self.batch.spans),
+                            _ => {
+                                let spans = self.batch.spans.drain(first_span..);
+                                spans.map(|span| span.earlier(start as u32)).collect()
+                            }
+                        };
                         self.batch.sources[source as usize].tail = Some(Tail { start, progress, spans });
                     }
                     return;
@@ -384,7 +400,10 @@ impl<T: Ticks> Host<T> {
         let core = self.placement[shard.index()];
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         let outbox = &mut self.outboxes[core.index()];
-        if !outbox.has_room() || session.replies.pending_bytes() > OUTPUT_HIGH_BYTES {
+        if session.replies.pending_bytes() > OUTPUT_HIGH_BYTES || session.replies.waiting() >= FORWARDED_MAX {
+            return self.owed_too_much(index);
+        }
+        if !outbox.has_room() {
             return self.outbox_full(index);
         }
         let parcel = outbox.open.get_or_insert_with(|| self.parcels.pop().unwrap_or_default());
@@ -403,16 +422,23 @@ impl<T: Ticks> Host<T> {
         Flow::Keep
     }
 
-    /// The client is owed more than it should be: it reads first.
+    /// A request of a client that is owed too much already: it is kept.
+    #[cold]
+    fn owed_too_much(&mut self, index: u32) -> Flow {
+        self.output_full(index);
+        Flow::Keep
+    }
+
+    /// The client is owed more than it should be: it reads first. What stands behind an outstanding reply cannot
+    /// leave, so that reply is waited for before.
     #[cold]
     fn output_full(&mut self, index: u32) -> Flow {
-        if let Some(session) = self.sessions[index as usize].as_deref_mut() {
-            if session.state == State::Open && session.replies.waiting() == 0 {
-                session.state = State::Waiting(Wait::Output);
-                return Flow::Stop;
-            }
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        if session.state != State::Open {
+            return Flow::Next;
         }
-        Flow::Next
+        session.state = State::Waiting(if session.replies.waiting() > 0 { Wait::Replies } else { Wait::Output });
+        Flow::Stop
     }
 
     /// The long way: every check, every kind of command.
@@ -614,7 +640,9 @@ impl<T: Ticks> Host<T> {
             input.bytes.reserve(more);
         }
         input.bytes.extend_from_slice(bytes);
-        if input.bytes.len() as u64 > self.config.clients.query_buffer_limit_bytes {
+        // Whatever the configuration allows, places in the buffer are 32 bits wide.
+        let limit = self.config.clients.query_buffer_limit_bytes.min(u64::from(u32::MAX));
+        if input.bytes.len() as u64 > limit {
             tracing::warn!(
                 "Closing client that reached max query buffer length: {}",
                 crate::session::clients::line(session, self.now.mono, &self.table)
@@ -705,6 +733,7 @@ impl<T: Ticks> Host<T> {
             }
         }
         let mut before = self.ticks.ticks();
+        let mut too_large = Vec::new();
         parcel.answer(|call, request, out| {
             let Some(place) = self.local[call.shard.index()] else {
                 unreachable!("{:?} is not hosted here", call.shard)
@@ -716,6 +745,7 @@ impl<T: Ticks> Host<T> {
                 return Answered::Later;
             }
             shard.keyspace.set_touch(touch(call.head.no_touch));
+            let start = out.len();
             let result = shard.run(spec, request, self.now, out);
             let after = self.ticks.ticks();
             let took = after.wrapping_sub(before);
@@ -726,11 +756,19 @@ impl<T: Ticks> Host<T> {
                 stats.failed += 1;
                 self.error_stats.count(&error);
             }
+            if out.len() > PARCEL_REPLIES_BYTES_MAX {
+                let ticket = Ticket { core: from, session: call.session, slot: call.slot };
+                too_large.push(Rare::Late(ticket, out.split_off(start)));
+                return Answered::Later;
+            }
             // 0 would mean that it was not slow.
             let slow_us = if took >= self.slow_ticks { (self.ticks.to_ns(took) / 1000).max(1) } else { 0 };
             Answered::Now { slow_us: slow_us.min(u64::from(u32::MAX)) as u32 }
         });
         self.outboxes[from.index()].mail.push_back(super::Mail::Replies(parcel));
+        for reply in too_large {
+            self.post(from, reply);
+        }
     }
 
     /// A parcel of this core has come back with the replies.
