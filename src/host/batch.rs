@@ -377,7 +377,7 @@ impl<T: Ticks> Host<T> {
                 let took = after.wrapping_sub(*before);
                 *before = after;
                 let stats = &mut self.command_stats[request.command.index()];
-                stats.record(self.ticks.to_ns(took));
+                stats.record_as(self.ticks.to_ns(took), self.tracks_latency);
                 if let Err(error) = result {
                     stats.failed += 1;
                     self.error_stats.count(&error);
@@ -437,7 +437,8 @@ impl<T: Ticks> Host<T> {
         if session.state != State::Open {
             return Flow::Next;
         }
-        session.state = State::Waiting(if session.replies.waiting() > 0 { Wait::Replies } else { Wait::Output });
+        session.state =
+            State::Waiting(if session.replies.waiting() > 0 { Wait::Replies } else { Wait::Output });
         Flow::Stop
     }
 
@@ -479,7 +480,7 @@ impl<T: Ticks> Host<T> {
         };
         let took = self.ticks.ticks().wrapping_sub(before);
         if flow != Flow::Keep && !matches!(spec.run, Run::Shard(..)) {
-            self.command_stats[command.index()].record(self.ticks.to_ns(took));
+            self.command_stats[command.index()].record_as(self.ticks.to_ns(took), self.tracks_latency);
             if took >= self.slow_ticks {
                 self.log_slow(index, spec, args, self.ticks.to_ns(took) / 1000);
             }
@@ -573,7 +574,7 @@ impl<T: Ticks> Host<T> {
 
     fn count(&mut self, command: CommandId, took: u64, result: Result<(), CommandError>) {
         let stats = &mut self.command_stats[command.index()];
-        stats.record(self.ticks.to_ns(took));
+        stats.record_as(self.ticks.to_ns(took), self.tracks_latency);
         if let Err(error) = result {
             stats.failed += 1;
             self.error_stats.count(&error);
@@ -751,7 +752,7 @@ impl<T: Ticks> Host<T> {
             let took = after.wrapping_sub(before);
             before = after;
             let stats = &mut self.command_stats[call.head.command.index()];
-            stats.record(self.ticks.to_ns(took));
+            stats.record_as(self.ticks.to_ns(took), self.tracks_latency);
             if let Err(error) = result {
                 stats.failed += 1;
                 self.error_stats.count(&error);
