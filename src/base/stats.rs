@@ -24,7 +24,17 @@ impl CommandStats {
         self.histogram.get_or_insert_default().record(ns);
     }
 
-    /// Counts a call without its latency: `latency-tracking no`.
+    /// Counts a call, with its latency if that is tracked (`latency-tracking`).
+    #[inline]
+    pub fn record_as(&mut self, ns: u64, tracked: bool) {
+        if tracked {
+            self.record(ns);
+        } else {
+            self.record_untracked(ns);
+        }
+    }
+
+    /// Counts a call without its latency.
     #[inline]
     pub fn record_untracked(&mut self, ns: u64) {
         self.calls += 1;

@@ -43,6 +43,12 @@ pub struct Received<'a> {
 /// more than enough for the memory to do.
 const BATCH_REQUESTS_MAX: usize = 256;
 
+/// How many requests of one client may be at other cores at a time: their replies are not known to be small.
+const FORWARDED_MAX: u32 = 1024;
+
+/// A parcel takes no reply that ends beyond this: that one travels by itself. The places in a parcel are 32 bits wide.
+const PARCEL_REPLIES_BYTES_MAX: usize = 1 << 30;
+
 /// The requests being gathered. Kept between passes for its memory only.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -149,8 +155,8 @@ impl<T: Ticks> Host<T> {
         let mut start = 0;
         let mut source = self.open_source(index, piece, own);
         let mut first_span = self.batch.spans.len();
-        if own && first_span == 0 {
-            // Moved, not copied: a request of a million arguments may come in as many pieces.
+        if first_span == 0 {
+            // A request of a million arguments comes in many pieces: its spans are not to be copied at each.
             self.batch.spans = before;
         } else {
             self.batch.spans.extend_from_slice(&before);
@@ -192,11 +198,12 @@ impl<T: Ticks> Host<T> {
                 }
                 Ok(Step::Incomplete) => {
                     if start < bytes.len() {
-                        let spans = if own && start == 0 && first_span == 0 {
-                            std::mem::take(&mut self.batch.spans)
-                        } else {
-                            let spans = self.batch.spans.drain(first_span..);
-                            spans.map(|span| span.earlier(start as u32)).collect()
+                        let spans = match (first_span, start) {
+                            (0, 0) => std::mem::take(&mut self.batch.spans),
+                            _ => {
+                                let spans = self.batch.spans.drain(first_span..);
+                                spans.map(|span| span.earlier(start as u32)).collect()
+                            }
                         };
                         self.batch.sources[source as usize].tail = Some(Tail { start, progress, spans });
                     }
@@ -370,7 +377,7 @@ impl<T: Ticks> Host<T> {
                 let took = after.wrapping_sub(*before);
                 *before = after;
                 let stats = &mut self.command_stats[request.command.index()];
-                stats.record(self.ticks.to_ns(took));
+                stats.record_as(self.ticks.to_ns(took), self.tracks_latency);
                 if let Err(error) = result {
                     stats.failed += 1;
                     self.error_stats.count(&error);
@@ -392,11 +399,10 @@ impl<T: Ticks> Host<T> {
     fn forward(&mut self, index: u32, shard: ShardId, head: CallHead, args: Args<'_>) -> Flow {
         let core = self.placement[shard.index()];
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
-        if session.replies.pending_bytes() > OUTPUT_HIGH_BYTES {
-            session.state = State::Waiting(session.wait_for_output());
-            return Flow::Keep;
-        }
         let outbox = &mut self.outboxes[core.index()];
+        if session.replies.pending_bytes() > OUTPUT_HIGH_BYTES || session.replies.waiting() >= FORWARDED_MAX {
+            return self.owed_too_much(index);
+        }
         if !outbox.has_room() {
             return self.outbox_full(index);
         }
@@ -416,16 +422,23 @@ impl<T: Ticks> Host<T> {
         Flow::Keep
     }
 
-    /// The client is owed more than it should be: it reads first.
+    /// A request of a client that is owed too much already: it is kept.
+    #[cold]
+    fn owed_too_much(&mut self, index: u32) -> Flow {
+        self.output_full(index);
+        Flow::Keep
+    }
+
+    /// The client is owed more than it should be: it reads first. What stands behind an outstanding reply cannot
+    /// leave, so that reply is waited for before.
     #[cold]
     fn output_full(&mut self, index: u32) -> Flow {
-        if let Some(session) = self.sessions[index as usize].as_deref_mut() {
-            if session.state == State::Open {
-                session.state = State::Waiting(session.wait_for_output());
-                return Flow::Stop;
-            }
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
+        if session.state != State::Open {
+            return Flow::Next;
         }
-        Flow::Next
+        session.state = State::Waiting(session.wait_for_output());
+        Flow::Stop
     }
 
     /// The long way: every check, every kind of command.
@@ -466,7 +479,7 @@ impl<T: Ticks> Host<T> {
         };
         let took = self.ticks.ticks().wrapping_sub(before);
         if flow != Flow::Keep && !matches!(spec.run, Run::Shard(..)) {
-            self.command_stats[command.index()].record(self.ticks.to_ns(took));
+            self.command_stats[command.index()].record_as(self.ticks.to_ns(took), self.tracks_latency);
             if took >= self.slow_ticks {
                 self.log_slow(index, spec, args, self.ticks.to_ns(took) / 1000);
             }
@@ -560,7 +573,7 @@ impl<T: Ticks> Host<T> {
 
     fn count(&mut self, command: CommandId, took: u64, result: Result<(), CommandError>) {
         let stats = &mut self.command_stats[command.index()];
-        stats.record(self.ticks.to_ns(took));
+        stats.record_as(self.ticks.to_ns(took), self.tracks_latency);
         if let Err(error) = result {
             stats.failed += 1;
             self.error_stats.count(&error);
@@ -627,7 +640,9 @@ impl<T: Ticks> Host<T> {
             input.bytes.reserve(more);
         }
         input.bytes.extend_from_slice(bytes);
-        if input.bytes.len() as u64 > self.config.clients.query_buffer_limit_bytes {
+        // Whatever the configuration allows, places in the buffer are 32 bits wide.
+        let limit = self.config.clients.query_buffer_limit_bytes.min(u64::from(u32::MAX));
+        if input.bytes.len() as u64 > limit {
             tracing::warn!(
                 "Closing client that reached max query buffer length: {}",
                 crate::session::clients::line(session, self.now.mono, &self.table)
@@ -718,6 +733,7 @@ impl<T: Ticks> Host<T> {
             }
         }
         let mut before = self.ticks.ticks();
+        let mut too_large = Vec::new();
         parcel.answer(|call, request, out| {
             let Some(place) = self.local[call.shard.index()] else {
                 unreachable!("{:?} is not hosted here", call.shard)
@@ -729,21 +745,30 @@ impl<T: Ticks> Host<T> {
                 return Answered::Later;
             }
             shard.keyspace.set_touch(touch(call.head.no_touch));
+            let start = out.len();
             let result = shard.run(spec, request, self.now, out);
             let after = self.ticks.ticks();
             let took = after.wrapping_sub(before);
             before = after;
             let stats = &mut self.command_stats[call.head.command.index()];
-            stats.record(self.ticks.to_ns(took));
+            stats.record_as(self.ticks.to_ns(took), self.tracks_latency);
             if let Err(error) = result {
                 stats.failed += 1;
                 self.error_stats.count(&error);
+            }
+            if out.len() > PARCEL_REPLIES_BYTES_MAX {
+                let ticket = Ticket { core: from, session: call.session, slot: call.slot };
+                too_large.push(Rare::Late(ticket, out.split_off(start)));
+                return Answered::Later;
             }
             // 0 would mean that it was not slow.
             let slow_us = if took >= self.slow_ticks { (self.ticks.to_ns(took) / 1000).max(1) } else { 0 };
             Answered::Now { slow_us: slow_us.min(u64::from(u32::MAX)) as u32 }
         });
         self.outboxes[from.index()].mail.push_back(super::Mail::Replies(parcel));
+        for reply in too_large {
+            self.post(from, reply);
+        }
     }
 
     /// A parcel of this core has come back with the replies.

@@ -139,6 +139,12 @@ impl<T: Ticks> Host<T> {
         self.refresh_memory_gate();
     }
 
+    /// Whether `maxmemory` is set: `set_total_memory` is then to be called at every pass.
+    #[inline]
+    pub fn has_memory_limit(&self) -> bool {
+        self.config.memory.maxmemory_bytes > 0
+    }
+
     pub(super) fn refresh_memory_gate(&mut self) {
         let limit = self.config.memory.maxmemory_bytes;
         self.gate.out_of_memory = limit > 0 && self.memory.used_bytes > limit;

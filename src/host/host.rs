@@ -105,12 +105,17 @@ pub struct Host<T> {
     /// Monitors on all cores, and those on this one.
     pub(super) monitors: u32,
     pub(super) local_monitors: Vec<u32>,
+    /// What the monitors of the other cores are to see of this pass.
+    pub(super) feed: Vec<u8>,
     pub(super) batch: Batch,
     pub(super) runnable: Vec<u32>,
     pub(super) dirty: Vec<u32>,
     pub(super) effects: Vec<Effect>,
     pub(super) shard_effects: Vec<crate::shard::Effect>,
     pub(super) outboxes: Vec<Outbox>,
+    /// What this core has posted to itself while it delivers such mail.
+    own_mail: std::collections::VecDeque<Rare>,
+    delivers_own_mail: bool,
     /// Sessions that wait for room in an outbox.
     pub(super) outbox_waiters: Vec<u32>,
     #[allow(clippy::vec_box, reason = "they travel as boxes, which are not made anew for each journey")]
@@ -119,6 +124,8 @@ pub struct Host<T> {
     pub(super) gathers: BTreeMap<u64, Gather>,
     pub(super) next_number: u64,
     pub(super) slow_ticks: u64,
+    /// `latency-tracking`.
+    pub(super) tracks_latency: bool,
     pub(super) command_stats: Vec<CommandStats>,
     pub(super) error_stats: ErrorStats,
     pub(super) stats: CoreStats,
@@ -168,18 +175,22 @@ impl<T: Ticks> Host<T> {
             pause: None,
             monitors: 0,
             local_monitors: Vec::new(),
+            feed: Vec::new(),
             batch: Batch::default(),
             runnable: Vec::new(),
             dirty: Vec::new(),
             effects: Vec::new(),
             shard_effects: Vec::new(),
             outboxes: (0..cores).map(|_| Outbox::default()).collect(),
+            own_mail: Default::default(),
+            delivers_own_mail: false,
             outbox_waiters: Vec::new(),
             parcels: Vec::new(),
             txns: BTreeMap::new(),
             gathers: BTreeMap::new(),
             next_number: 0,
             slow_ticks: u64::MAX,
+            tracks_latency: true,
             error_stats: ErrorStats::default(),
             stats: CoreStats::default(),
             slowlog: SlowLog::of_core(id.0, cores),
@@ -236,6 +247,11 @@ impl<T: Ticks> Host<T> {
         session.input = Default::default();
         session.replies.out = Vec::new();
         self.stats.connected_clients -= 1;
+        // The number may be given to another client before they are carried out.
+        self.effects.retain(|effect| {
+            !matches!(effect, Effect::Close { session, .. } | Effect::Throttle(session) | Effect::Unthrottle(session)
+                if *session == index)
+        });
         self.remove_monitor(index);
         self.release_session(index);
     }
@@ -307,6 +323,18 @@ impl<T: Ticks> Host<T> {
         self.stats.pass_us_max = self.stats.pass_us_max.max(us);
     }
 
+    /// The core goes to sleep.
+    #[inline]
+    pub fn parks(&mut self) {
+        self.stats.parks += 1;
+    }
+
+    /// The core waits actively: nothing to do in this pass, but it does not sleep yet.
+    #[inline]
+    pub fn spins(&mut self) {
+        self.stats.spins += 1;
+    }
+
     /// So many bytes are on their way to a client.
     #[inline]
     pub fn count_send(&mut self, bytes: u64) {
@@ -347,6 +375,7 @@ impl<T: Ticks> Host<T> {
             self.pump(index);
             self.close_if_at_end(index);
         }
+        self.send_feed();
         if self.cores > 1 {
             self.close_parcels();
         }
@@ -367,7 +396,15 @@ impl<T: Ticks> Host<T> {
     /// Sends something rare; to this core itself it is delivered at once.
     pub(super) fn post(&mut self, to: CoreId, rare: Rare) {
         if to == self.id {
-            self.deliver_rare(to, rare);
+            // One after the other, never one within another: the end of a transaction may begin the next one on the
+            // same key, and there can be as many as clients.
+            self.own_mail.push_back(rare);
+            if !std::mem::replace(&mut self.delivers_own_mail, true) {
+                while let Some(rare) = self.own_mail.pop_front() {
+                    self.deliver_rare(to, rare);
+                }
+                self.delivers_own_mail = false;
+            }
         } else {
             // It may overtake requests that still gather in the open parcel: a session has none under way when it
             // sends something rare.
@@ -428,8 +465,9 @@ impl<T: Ticks> Host<T> {
                 }
             }
             State::Open => {
+                // Not ended at once: it may have been woken in this pass and not yet have run what it had kept.
                 mark_dirty(session, index, &mut self.dirty);
-                self.close_if_at_end(index);
+                self.runnable.push(index);
             }
         }
     }
@@ -455,6 +493,7 @@ impl<T: Ticks> Host<T> {
         self.latency.set_threshold_ms(self.config.monitoring.latency_monitor_threshold_ms);
         // Slow is what the slow log or the latency monitor wants to know of.
         let monitoring = &self.config.monitoring;
+        self.tracks_latency = monitoring.latency_tracking;
         let slowlog_us = u64::try_from(monitoring.slowlog_log_slower_than_us).unwrap_or(u64::MAX);
         let latency_us = match monitoring.latency_monitor_threshold_ms {
             0 => u64::MAX,
@@ -498,7 +537,7 @@ pub(super) fn command_options(config: &Config) -> CommandOptions {
 }
 
 /// `databases`, at most what a `DbIndex` can number.
-fn databases(config: &Config) -> u16 {
+pub(super) fn databases(config: &Config) -> u16 {
     u16::try_from(config.process.databases).unwrap_or(u16::MAX)
 }
 

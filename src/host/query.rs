@@ -29,7 +29,7 @@ use crate::session::{State, Wait};
 pub enum Query {
     /// There is one monitor more, or one less, on all cores together.
     Monitors(i32),
-    /// A line for this core's monitors, as bytes for the wire.
+    /// Lines for this core's monitors, as bytes for the wire.
     Feed(Arc<[u8]>),
     /// The clients that CLIENT LIST shows.
     Clients(ListFilter),
@@ -164,7 +164,7 @@ enum From {
 }
 
 /// The number of questions that nobody wants an answer to.
-const UNANSWERED: u64 = 0;
+pub(super) const UNANSWERED: u64 = 0;
 
 /// The core that makes configurations.
 const CONFIGURATOR: CoreId = CoreId(0);

@@ -260,7 +260,7 @@ impl<T: Ticks> Host<T> {
         let number = i32::try_from(number).map_err(|_| {
             CommandError::new("ERR value is out of range, value must between -2147483648 and 2147483647")
         })?;
-        let db = u16::try_from(number).ok().filter(|&db| u32::from(db) < self.config.process.databases);
+        let db = u16::try_from(number).ok().filter(|&db| db < super::host::databases(&self.config));
         let db = db.ok_or(CommandError::DB_RANGE)?;
         if let Some(session) = self.session(index) {
             session.db = DbIndex(db);

@@ -660,3 +660,30 @@ fn shutdown_is_passed_on_and_not_answered() {
     assert_eq!(node.run(client, "SHUTDOWN NOSAVE"), "");
     assert!(node.is_shut_down);
 }
+
+#[test]
+fn a_client_that_is_owed_much_by_other_cores_goes_on() {
+    for (shards, cores) in [(2, 2), (5, 2), (7, 3)] {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let client = node.connect_to(0);
+        let value = "v".repeat(2000);
+        for key in 0..20 {
+            assert_eq!(node.run(client, &format!("SET k{key} {value}")), "+OK\r\n");
+        }
+        let gets = 6000;
+        let pipeline: Vec<u8> =
+            (0..gets).flat_map(|at| request(&[b"GET", format!("k{}", at % 20).as_bytes()])).collect();
+        node.send_in_pieces(client, &pipeline, 16 * 1024);
+        node.quiesce();
+        assert_eq!(node.take(client).len(), gets * (value.len() + 9), "{shards} shards on {cores} cores");
+        assert_eq!(node.leftover(), None);
+    }
+}
+
+#[test]
+fn the_last_database_is_one_that_exists() {
+    let config = crate::config::Config::default();
+    let mut config = config;
+    config.process.databases = 1_000_000;
+    assert_eq!(super::host::databases(&config), u16::MAX);
+}

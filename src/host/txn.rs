@@ -175,7 +175,7 @@ impl<T: Ticks> Host<T> {
     fn conclude(&mut self, account: Account, command: CommandId, reply: &[u8]) {
         let Account { session, started_ticks, args } = account;
         let took = self.ticks.ticks().wrapping_sub(started_ticks);
-        self.command_stats[command.index()].record(self.ticks.to_ns(took));
+        self.command_stats[command.index()].record_as(self.ticks.to_ns(took), self.tracks_latency);
         self.count_if_error(command, reply);
         if let Some(args) = args.filter(|_| took >= self.slow_ticks) {
             self.note_slow(session, self.table.spec(command), args, self.ticks.to_ns(took) / 1000);

@@ -298,7 +298,9 @@ fn run_cores(
             Err(_) => {
                 return Err(Refusal::Host {
                     what: "A core's executor did not start".to_owned(),
-                    remedy: "See the lines above; 'ulimit -l' (LimitMEMLOCK) may be too small".to_owned(),
+                    remedy: "See the lines above. Each core's executor locks 512 KiB for its rings: raise the limit with \
+                             'ulimit -l unlimited', or LimitMEMLOCK=infinity in the systemd unit"
+                        .to_owned(),
                 })
             }
         }

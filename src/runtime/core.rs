@@ -142,6 +142,9 @@ impl Core {
             let mut useful = self.finish_sends();
             useful |= self.complete();
             useful |= self.take_mail();
+            if self.host.has_memory_limit() {
+                self.refresh_memory();
+            }
             if now.mono >= self.next_tick {
                 self.tick(now.mono);
                 glommio::executor().yield_task_queue_now().await;
@@ -150,11 +153,12 @@ impl Core {
             self.host.settle();
             useful |= self.send_mail();
             self.carry_out();
-            self.queue_sends();
-            self.rearm_receives();
+            // Before sends are queued: it forgets connections, and a queued send points to its session's output.
             if self.end.mesh().is_stopping() && self.stop() {
                 return;
             }
+            self.queue_sends();
+            self.rearm_receives();
             if useful {
                 self.last_useful = now.mono;
             }
@@ -175,11 +179,16 @@ impl Core {
             if self.ring.has_unsubmitted() {
                 return false;
             }
+            self.host.spins();
             if self.spin(now) {
                 return false;
             }
         }
-        self.shared.cores == 1 || self.end.park()
+        let may_sleep = self.shared.cores == 1 || self.end.park();
+        if may_sleep {
+            self.host.parks();
+        }
+        may_sleep
     }
 
     /// Looks for news in shared memory until `spin-us` have passed since there was something to do. Whether there is.
@@ -248,6 +257,7 @@ impl Core {
                 }
                 Kind::SendAll => self.on_sent(index, completion.result),
                 Kind::Accept => self.on_accept(index, completion),
+                Kind::Signal if completion.result <= 0 => self.arm_signal(),
                 Kind::Signal => self.on_signal(),
                 Kind::SendNow | Kind::Wake | Kind::Timer | Kind::Ignored => {}
             }
@@ -339,7 +349,11 @@ impl Core {
         let unsent = connection.unsent_bytes();
         let has_output = self.host.output(index).is_some_and(|output| !output.is_empty());
         if unsent == 0 && has_output {
-            self.dirty.push(index);
+            // Once: a session that is twice on the list would send the same bytes twice.
+            if let Some(session) = self.host.session(index).filter(|session| !session.dirty) {
+                session.dirty = true;
+                self.dirty.push(index);
+            }
         }
         let next = connection.flushed(index, has_output, &mut self.ring);
         self.host.sent(index, unsent);
@@ -603,6 +617,12 @@ impl Core {
         self.connections.is_empty() || self.stop_by.is_some_and(|by| self.clock.mono() >= by)
     }
 
+    /// With `maxmemory` at every pass, so that writes are refused after at most a pass's worth of them; else at ticks.
+    fn refresh_memory(&mut self) {
+        self.shared.publish_memory(self.id, self.host.used_memory());
+        self.host.set_total_memory(self.shared.total_memory());
+    }
+
     fn tick(&mut self, now: MonoUs) {
         self.clock.adjust();
         let hz = u64::from(self.host.config().process.hz.clamp(1, 500));
@@ -612,8 +632,7 @@ impl Core {
             let (cpu_user_us, cpu_sys_us) = rss::cpu_us();
             self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), cpu_user_us, cpu_sys_us });
         }
-        self.shared.publish_memory(self.id, self.host.used_memory());
-        self.host.set_total_memory(self.shared.total_memory());
+        self.refresh_memory();
         self.host.tick();
         for index in std::mem::take(&mut self.rearm_accept) {
             if self.stop_by.is_none() {
