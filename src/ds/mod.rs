@@ -1,4 +1,5 @@
-//! Data structures that know no command: the shard's allocator and its hash table.
+//! Data structures that know no command: the shard's allocator, its hash table, and the collections.
 
+pub mod collection;
 pub mod slab;
 pub mod table;

@@ -1,6 +1,8 @@
 //! What a value looks like from outside an entry: borrowed views to read it, descriptions to write it, and the names
 //! that TYPE and OBJECT ENCODING report.
 
+pub use crate::ds::collection::Encoding;
+
 use crate::base::time::UnixMs;
 
 /// The longest string that OBJECT ENCODING calls `embstr` (Redis: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`).
@@ -18,28 +20,6 @@ impl ValueKind {
     pub fn name(self) -> &'static str {
         match self {
             ValueKind::String => "string",
-        }
-    }
-}
-
-/// How a value is held, as OBJECT ENCODING names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// A string that is a canonical 64-bit integer, held as one.
-    Int,
-    /// A short string set whole.
-    Embstr,
-    /// A long string, or one that was modified in place.
-    Raw,
-}
-
-impl Encoding {
-    /// The name that OBJECT ENCODING answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Encoding::Int => "int",
-            Encoding::Embstr => "embstr",
-            Encoding::Raw => "raw",
         }
     }
 }

@@ -7,12 +7,14 @@ use super::harness::{number_from_env, request, Client, Server, Value};
 /// Keys that lie on all shards.
 const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
+/// What a writing client does in one round.
+type Write<'a> = &'a (dyn Fn(&mut Client, usize) + Sync);
+
+/// What a reading client does again and again.
+type Read<'a> = &'a (dyn Fn(&mut Client) + Sync);
+
 /// Runs `writers` until each has taken its rounds, and beside them `readers` for as long; then all are heard.
-fn against_each_other(
-    server: &Server,
-    writers: &[&(dyn Fn(&mut Client, usize) + Sync)],
-    readers: &[&(dyn Fn(&mut Client) + Sync)],
-) {
+fn against_each_other(server: &Server, writers: &[Write<'_>], readers: &[Read<'_>]) {
     let rounds = number_from_env("RINGWARD_ROUNDS", 1500) as usize;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -267,7 +267,7 @@ fn maxmemory_is_kept() {
     for client in [&mut client, &mut other] {
         eventually("writes are refused", || client.run("SET a 1") == refused);
         assert_eq!(client.run("MSET a 1 b 2 c 3"), refused);
-        assert_eq!(client.run("GET a").is_error(), false);
+        assert!(!client.run("GET a").is_error());
         assert!(!client.run("DEL a").is_error());
     }
     client.ok("CONFIG SET maxmemory 0");
