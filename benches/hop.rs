@@ -1,7 +1,7 @@
 //! What it costs that a request crosses: two busy cores whose sessions ask only for keys of the other's shard.
 //!
-//! `cargo bench --bench hop -- [keys] [requests]` pins two threads to the first two processors, gives each a `Host`, and
-//! connects them by the `Mesh` of the server; there is no kernel, and nobody ever sleeps. Each thread sends its
+//! `cargo bench --bench hop -- [keys] [requests]` pins two threads to the first two processors, gives each a `Host`,
+//! and connects them by the `Mesh` of the server; there is no kernel, and nobody ever sleeps. Each thread sends its
 //! sessions' pipelines of GET:SET 1:1 and answers those of the other thread. Rounds in which all keys are the other
 //! core's take turns with rounds in which all are the thread's own, and the thread's CPU time per request in the second
 //! is subtracted from that in the first. What is left is what one crossing request costs in all: a thread has sent one
@@ -29,8 +29,8 @@ use ringward::session::session::Peer;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Rounds of each kind; the first is to warm up. Of the others the cheapest is printed, which others on the machine have
-/// disturbed least.
+/// Rounds of each kind; the first is to warm up. Of the others the cheapest is printed, which others on the machine
+/// have disturbed least.
 const ROUNDS: usize = 8;
 
 /// Requests are formatted before the rounds, so many for each core, and sent again and again.

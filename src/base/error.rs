@@ -58,6 +58,16 @@ impl CommandError {
     }
 }
 
+/// The key holds a value of another type than the one asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+impl From<WrongType> for CommandError {
+    fn from(_: WrongType) -> Self {
+        CommandError::WRONG_TYPE
+    }
+}
+
 impl fmt::Debug for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CommandError({:?})", self.text())
@@ -89,6 +99,8 @@ texts! {
     NOT_FINITE = "ERR increment would produce NaN or Infinity";
     /// SETRANGE before the beginning.
     OFFSET_RANGE = "ERR offset is out of range";
+    /// LCS of a key that holds something else.
+    LCS_NOT_STRINGS = "ERR The specified keys must contain string values";
     /// LCS asked for a bare length and for indexes, which include it.
     LCS_LEN_AND_IDX = "ERR If you want both the length and indexes, please just use IDX.";
     /// LCS of strings whose table cannot even be sized.

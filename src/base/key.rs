@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 use super::ids::{ShardId, SlotId};
 
 /// The keyed 64-bit hash of a key; the same on every core of the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub u64);
 
 /// A key with its hash. Only `KeyHasher` makes one, so the hash always belongs to the bytes.

@@ -4,7 +4,7 @@ use crate::base::ids::{DbIndex, ShardId};
 use crate::base::key::{Key, KeyHash};
 use crate::base::prng::Prng;
 use crate::base::time::{Now, UnixMs};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, ValueRef};
 use crate::resp::Reply;
 
 /// The limits and switches of the configuration that commands consult; copied to the shards on CONFIG SET.
@@ -49,6 +49,15 @@ impl Ctx<'_, '_> {
     #[inline]
     pub fn now_ms(&self) -> UnixMs {
         self.now.unix_ms()
+    }
+
+    /// What a key holds that the command reads beside others: a value that another shard has lent, or this shard's
+    /// own. Counts a hit or a miss, and a use of the key.
+    pub fn source(&mut self, name: &[u8]) -> Option<ValueRef<'_>> {
+        let (key, now) = (self.key(name), self.now_ms());
+        let scratch = self.keyspace.scratch();
+        let db = if self.keyspace.peek(scratch, key, now).is_some() { scratch } else { self.db };
+        self.keyspace.lookup_read(db, key, now)
     }
 
     /// The command's first key, whose hash is known already.

@@ -14,7 +14,7 @@ use super::Ctx;
 use crate::base::error::CommandError;
 use crate::base::ids::DbIndex;
 use crate::base::num::parse_i64;
-use crate::keyspace::{access, EntryView, IntText, ValueKind, ValueRef};
+use crate::keyspace::{access, EntryView, IntText, StringRef, ValueKind, ValueRef};
 use crate::resp::{reply, Args};
 
 /// The rows of this family.
@@ -89,9 +89,19 @@ impl Sum {
         // Redis's number of the type, most significant byte first.
         let kind: u32 = match entry.value.kind() {
             ValueKind::String => 0,
+            ValueKind::List => 1,
+            ValueKind::Set => 2,
+            ValueKind::Zset => 3,
+            ValueKind::Hash => 4,
         };
         self.mix(&kind.to_be_bytes());
-        self.mix(entry.value.bytes(&mut IntText::new()));
+        match entry.value {
+            ValueRef::String(string) => self.mix(string.bytes(&mut IntText::new())),
+            ValueRef::List(_) => {}
+            ValueRef::Set(_) => {}
+            ValueRef::Zset(_) => {}
+            ValueRef::Hash(_) => {}
+        }
         if entry.expire_at.is_some() {
             self.add(b"!!expire!!");
         }
@@ -194,7 +204,7 @@ fn object(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
         "Value at:{address:#x} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         refcount_of(entry.value),
         entry.encoding.name(),
-        serialized_bytes(entry.value),
+        entry.value.string().map_or(0, serialized_bytes),
         entry.access,
         access::lru_idle_ms(entry.access, now) / 1000,
     );
@@ -203,7 +213,7 @@ fn object(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// The length of a value in an RDB file that is not compressed.
-fn serialized_bytes(value: ValueRef<'_>) -> usize {
+fn serialized_bytes(value: StringRef<'_>) -> usize {
     // An integer takes a byte that says so and one, two or four for itself; longer ones are written as text.
     if let Some(number) = value.integer() {
         if i8::try_from(number).is_ok() {
@@ -239,7 +249,7 @@ fn memory_usage(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandErro
     }
     let key = ctx.first_key(args.at(1));
     match ctx.keyspace.peek(ctx.db, key, ctx.now.unix_ms()) {
-        Some(entry) => ctx.reply.count(entry.size_bytes),
+        Some(entry) => ctx.reply.count(entry.size_bytes()),
         None => ctx.reply.null(),
     }
     Ok(())

@@ -3,11 +3,13 @@
 //! With `_export` and `_import` the coordinator moves an entry from shard to shard, for RENAME, COPY and MOVE over
 //! several shards.
 
+use std::borrow::Cow;
+
 use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread};
 use super::Ctx;
 use crate::base::error::CommandError;
 use crate::base::time::UnixMs;
-use crate::keyspace::{EntryView, NewValue, SetExpire};
+use crate::keyspace::{EntryView, NewValue, SetExpire, ValueKind};
 use crate::resp::Args;
 
 /// The rows of this family.
@@ -55,21 +57,39 @@ fn export(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
 fn import(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let exported = Exported::parse(args.at(2)).ok_or(CommandError::BAD_ENTRY)?;
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
-    let mut slot = ctx.keyspace.find(ctx.db, key, now);
-    slot.set(exported.value, exported.expire_at.map_or(SetExpire::Clear, SetExpire::At));
-    slot.set_access(exported.access);
+    let Exported { value, expire_at, access } = exported;
+    match value {
+        Value::String(string) => {
+            let mut slot = ctx.keyspace.find(ctx.db, key, now);
+            slot.set(string, expire_at.map_or(SetExpire::Clear, SetExpire::At));
+            slot.set_access(access);
+        }
+        Value::Collection(kind, bytes) => {
+            if !ctx.keyspace.import(ctx.db, key, now, (kind, &bytes), (expire_at, access)) {
+                return Err(CommandError::BAD_ENTRY);
+            }
+        }
+    }
     ctx.reply.ok();
     Ok(())
 }
 
 /// An entry on its way. As bytes: one that tells the value's form and whether there is an expiry, then, all little
-/// endian, four of the access field, eight of the expiry (zero without one), and the value: eight of an integer or
-/// as many as a string has. The form lives no longer than the process, so it has no version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// endian, four of the access field, eight of the expiry (zero without one), and the value: eight of an integer, as
+/// many as a string has, or what the collection's type writes. The form lives no longer than the process, so it has no
+/// version.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Exported<'a> {
-    value: NewValue<'a>,
+    value: Value<'a>,
     expire_at: Option<UnixMs>,
     access: u32,
+}
+
+/// A value on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value<'a> {
+    String(NewValue<'a>),
+    Collection(ValueKind, Cow<'a, [u8]>),
 }
 
 /// The bits of the first byte that tell the form of the value.
@@ -77,23 +97,45 @@ const FORM_MASK: u8 = 0x0F;
 const FORM_INT: u8 = 0;
 const FORM_RAW: u8 = 1;
 const FORM_BUFFER: u8 = 2;
+const FORM_LIST: u8 = 3;
+const FORM_SET: u8 = 4;
+const FORM_ZSET: u8 = 5;
+const FORM_HASH: u8 = 6;
 /// The bit of the first byte that tells that the key expires.
 const EXPIRES: u8 = 0x80;
 
 impl<'a> Exported<'a> {
     fn of(entry: &EntryView<'a>) -> Exported<'a> {
-        Exported { value: entry.to_new_value(), expire_at: entry.expire_at, access: entry.access }
+        let value = match entry.to_new_string() {
+            Some(string) => Value::String(string),
+            None => {
+                let mut bytes = Vec::new();
+                entry.export(&mut bytes);
+                Value::Collection(entry.value.kind(), Cow::Owned(bytes))
+            }
+        };
+        Exported { value, expire_at: entry.expire_at, access: entry.access }
     }
 
-    fn to_bytes(self) -> Vec<u8> {
+    fn to_bytes(&self) -> Vec<u8> {
         let integer;
-        let (form, value) = match self.value {
-            NewValue::Int(number) => {
+        let (form, value) = match &self.value {
+            Value::String(NewValue::Int(number)) => {
                 integer = number.to_le_bytes();
                 (FORM_INT, &integer[..])
             }
-            NewValue::Raw(bytes) | NewValue::Bytes(bytes) => (FORM_RAW, bytes),
-            NewValue::Buffer(bytes) => (FORM_BUFFER, bytes),
+            Value::String(NewValue::Raw(bytes) | NewValue::Bytes(bytes)) => (FORM_RAW, *bytes),
+            Value::String(NewValue::Buffer(bytes)) => (FORM_BUFFER, *bytes),
+            Value::Collection(kind, bytes) => {
+                let form = match kind {
+                    ValueKind::String => FORM_RAW,
+                    ValueKind::List => FORM_LIST,
+                    ValueKind::Set => FORM_SET,
+                    ValueKind::Zset => FORM_ZSET,
+                    ValueKind::Hash => FORM_HASH,
+                };
+                (form, &bytes[..])
+            }
         };
         let expires = if self.expire_at.is_some() { EXPIRES } else { 0 };
         let mut out = Vec::with_capacity(13 + value.len());
@@ -108,10 +150,15 @@ impl<'a> Exported<'a> {
         let (&head, rest) = bytes.split_first()?;
         let (access, rest) = rest.split_first_chunk()?;
         let (expire_at, value) = rest.split_first_chunk()?;
+        let collection = |kind| Value::Collection(kind, Cow::Borrowed(value));
         let value = match head & FORM_MASK {
-            FORM_INT => NewValue::Int(i64::from_le_bytes(value.try_into().ok()?)),
-            FORM_RAW => NewValue::Raw(value),
-            FORM_BUFFER => NewValue::Buffer(value),
+            FORM_INT => Value::String(NewValue::Int(i64::from_le_bytes(value.try_into().ok()?))),
+            FORM_RAW => Value::String(NewValue::Raw(value)),
+            FORM_BUFFER => Value::String(NewValue::Buffer(value)),
+            FORM_LIST => collection(ValueKind::List),
+            FORM_SET => collection(ValueKind::Set),
+            FORM_ZSET => collection(ValueKind::Zset),
+            FORM_HASH => collection(ValueKind::Hash),
             _ => return None,
         };
         let expire_at = (head & EXPIRES != 0).then_some(UnixMs(i64::from_le_bytes(*expire_at)));
@@ -154,7 +201,12 @@ mod tests {
         let key = shard.keyspace.hasher().key(name);
         let entry = shard.keyspace.peek(shard.db, key, UnixMs(shard.now_ms)).unwrap();
         let mut text = crate::keyspace::IntText::new();
-        (entry.value.bytes(&mut text).to_vec(), entry.expire_at, entry.access, entry.encoding)
+        (
+            entry.value.string().unwrap().bytes(&mut text).to_vec(),
+            entry.expire_at,
+            entry.access,
+            entry.encoding,
+        )
     }
 
     #[test]
@@ -170,8 +222,9 @@ mod tests {
     #[test]
     fn damaged_entries_are_refused() {
         let mut shard = Harness::new();
-        let whole = Exported { value: NewValue::Int(5), expire_at: Some(UnixMs(1)), access: 3 }.to_bytes();
-        assert_eq!(Exported::parse(&whole).map(|entry| entry.value), Some(NewValue::Int(5)));
+        let value = Value::String(NewValue::Int(5));
+        let whole = Exported { value: value.clone(), expire_at: Some(UnixMs(1)), access: 3 }.to_bytes();
+        assert_eq!(Exported::parse(&whole).map(|entry| entry.value), Some(value));
         for cut in 0..whole.len() {
             assert_eq!(Exported::parse(&whole[..cut]), None, "{cut}");
         }
@@ -184,7 +237,7 @@ mod tests {
     #[test]
     fn every_value_has_a_form() {
         for value in [NewValue::Int(-1), NewValue::Raw(b""), NewValue::Raw(b"12"), NewValue::Buffer(b"ab")] {
-            let exported = Exported { value, expire_at: None, access: 0xFF_FFFF };
+            let exported = Exported { value: Value::String(value), expire_at: None, access: 0xFF_FFFF };
             assert_eq!(Exported::parse(&exported.to_bytes()), Some(exported));
         }
     }

@@ -22,6 +22,7 @@
 
 use std::{
     alloc::{alloc, dealloc, handle_alloc_error, Layout},
+    collections::VecDeque,
     ptr::{self, NonNull},
 };
 
@@ -79,6 +80,8 @@ pub struct Slab {
     large_bytes: usize,
     /// What `account_elsewhere` was told.
     elsewhere_bytes: usize,
+    /// What `retire` was given.
+    retired: VecDeque<(u8, u64)>,
 }
 
 /// One size of blocks.
@@ -171,6 +174,7 @@ impl Slab {
             small_bytes: 0,
             large_bytes: 0,
             elsewhere_bytes: 0,
+            retired: VecDeque::new(),
         }
     }
 
@@ -264,6 +268,22 @@ impl Slab {
     /// Whether there are more than `pages_kept` empty pages whose memory could be given back.
     pub fn releasable(&self, pages_kept: usize) -> bool {
         self.warm.len > pages_kept
+    }
+
+    /// Keeps the word of an owner of blocks that is too large to be freed at once, and a number that says what it is,
+    /// for whoever takes it apart later.
+    pub fn retire(&mut self, kind: u8, word: u64) {
+        self.retired.push_back((kind, word));
+    }
+
+    /// The retired owner that has waited longest.
+    pub fn take_retired(&mut self) -> Option<(u8, u64)> {
+        self.retired.pop_front()
+    }
+
+    /// How many retired owners wait.
+    pub fn retired_len(&self) -> usize {
+        self.retired.len()
     }
 
     /// Takes note that memory from elsewhere, which belongs to what is kept here, went from `before` to `after` bytes.

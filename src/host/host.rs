@@ -16,6 +16,7 @@ use crate::base::time::{Now, Ticks};
 use crate::command::ctx::CommandOptions;
 use crate::command::Table;
 use crate::config::{Config, MaxmemoryPolicy};
+use crate::ds::collection::{EncodingLimits, PackedLimits};
 use crate::keyspace::{AccessPolicy, Keyspace, KeyspaceOptions, LfuOptions};
 use crate::node::latency::LatencyMonitor;
 use crate::node::slowlog::SlowLog;
@@ -545,6 +546,22 @@ fn is_lfu(config: &Config) -> bool {
     matches!(config.memory.maxmemory_policy, MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu)
 }
 
+fn encoding_limits(config: &Config) -> EncodingLimits {
+    let encodings = &config.encodings;
+    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let packed =
+        |entries, value_bytes| PackedLimits { entries: count(entries), value_bytes: count(value_bytes) };
+    EncodingLimits {
+        hash: packed(encodings.hash_max_listpack_entries, encodings.hash_max_listpack_value_bytes),
+        set_intset_entries: count(encodings.set_max_intset_entries),
+        set: packed(encodings.set_max_listpack_entries, encodings.set_max_listpack_value_bytes),
+        zset: packed(encodings.zset_max_listpack_entries, encodings.zset_max_listpack_value_bytes),
+        list_node: encodings.list_max_listpack_size,
+        list_compress_depth: encodings.list_compress_depth,
+        hll_sparse_bytes: count(encodings.hll_sparse_max_bytes),
+    }
+}
+
 fn keyspace_options(config: &Config, active_expire: bool) -> KeyspaceOptions {
     KeyspaceOptions {
         access: if is_lfu(config) { AccessPolicy::Lfu } else { AccessPolicy::Lru },
@@ -553,6 +570,7 @@ fn keyspace_options(config: &Config, active_expire: bool) -> KeyspaceOptions {
             decay_minutes: config.memory.lfu_decay_time_minutes,
         },
         active_expire,
+        encodings: encoding_limits(config),
         seed: 0,
     }
 }

@@ -12,10 +12,13 @@ use smallvec::SmallVec;
 
 use super::{
     access::{self, AccessPolicy, LfuOptions, Touch},
+    collection::{self, Kind},
     entry::{Entry, EntryRef, Payload},
+    observe::Observers,
     slot::Slot,
+    sources::Sources,
     stats::{KeyspaceStats, MemoryUse},
-    value::{EntryView, NewValue, SetExpire, ValueRef},
+    value::{EntryView, NewValue, SetExpire, ValueKind, ValueRef},
 };
 use crate::{
     base::{
@@ -25,6 +28,7 @@ use crate::{
         time::UnixMs,
     },
     ds::{
+        collection::{Edit, EncodingLimits},
         slab::Slab,
         table::{Drain, Element, Place, Table},
     },
@@ -39,6 +43,8 @@ pub struct KeyspaceOptions {
     pub lfu: LfuOptions,
     /// Whether `expire_step` removes anything (DEBUG SET-ACTIVE-EXPIRE); lookups always do.
     pub active_expire: bool,
+    /// Up to which sizes collections are kept in their compact encodings.
+    pub encodings: EncodingLimits,
     /// Seeds the only randomness in here, LFU's.
     pub seed: u64,
 }
@@ -49,6 +55,7 @@ impl Default for KeyspaceOptions {
             access: AccessPolicy::Lru,
             lfu: LfuOptions::default(),
             active_expire: true,
+            encodings: EncodingLimits::default(),
             seed: 0,
         }
     }
@@ -68,6 +75,9 @@ pub enum CopyOutcome {
 /// One shard's databases.
 ///
 /// Invariant: a key whose time has come is absent to every function that takes `now`.
+///
+/// Behind the last database stands one more, the scratch database, which no client can select: values that another
+/// shard lends to a command are in it while the command runs.
 pub struct Keyspace {
     pub(super) databases: Vec<Database>,
     pub(super) core: Core,
@@ -95,6 +105,7 @@ pub(super) struct Core {
     pub(super) options: KeyspaceOptions,
     pub(super) stats: KeyspaceStats,
     pub(super) dirty: u64,
+    pub(super) observers: Observers,
     touch: Touch,
     prng: Prng,
 }
@@ -111,7 +122,7 @@ impl Keyspace {
     /// An empty keyspace of `databases` databases. Nothing is allocated for a database before its first key.
     pub fn new(databases: u16, hasher: KeyHasher, options: KeyspaceOptions) -> Self {
         Keyspace {
-            databases: (0..databases).map(|_| Database::default()).collect(),
+            databases: (0..=databases).map(|_| Database::default()).collect(),
             core: Core {
                 slab: Slab::new(),
                 hasher,
@@ -119,6 +130,7 @@ impl Keyspace {
                 options,
                 stats: KeyspaceStats::default(),
                 dirty: 0,
+                observers: Observers::default(),
                 touch: Touch::Yes,
             },
             detached: VecDeque::new(),
@@ -144,7 +156,17 @@ impl Keyspace {
 
     /// How many databases there are.
     pub fn databases(&self) -> u16 {
-        self.databases.len() as u16
+        self.databases.len() as u16 - 1
+    }
+
+    /// The scratch database.
+    pub fn scratch(&self) -> DbIndex {
+        DbIndex(self.databases())
+    }
+
+    /// Who has an eye on which keys.
+    pub fn observers(&mut self) -> &mut Observers {
+        &mut self.core.observers
     }
 
     /// Whether lookups from now on count as uses of the keys (CLIENT NO-TOUCH); the session sets it with each change
@@ -211,7 +233,7 @@ impl Keyspace {
     pub fn find<'k>(&'k mut self, db: DbIndex, key: Key<'k>, now: UnixMs) -> Slot<'k> {
         let (core, mut place) = self.place(db, key, now);
         core.touch(&mut place, now);
-        Slot::new(core, place, key, now)
+        Slot::new(core, place, db, key, now)
     }
 
     /// Sets a key's value, whether it exists or not.
@@ -248,7 +270,49 @@ impl Keyspace {
         let Some(entry) = place.remove(&mut core.slab) else { return false };
         entry.free(&mut core.slab);
         core.dirty += 1;
+        core.observers.modified(db, key.hash());
         true
+    }
+
+    /// What several keys hold, to read, and what a collection is made with meanwhile. Keys whose time has come are
+    /// absent, but stay where they are; nothing is counted.
+    pub fn sources(&mut self, now: UnixMs) -> (Sources<'_>, Edit<'_>) {
+        let Keyspace { databases, core, .. } = self;
+        let edit = Edit::new(&mut core.slab, &core.hasher, &core.options.encodings, now);
+        (Sources::new(databases, &core.hasher, now), edit)
+    }
+
+    /// Sets a key to a collection that `EntryView::export` wrote. False if the bytes are damaged: nothing is changed.
+    pub fn import(
+        &mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        now: UnixMs,
+        (kind, bytes): (ValueKind, &[u8]),
+        (expire_at, access): (Option<UnixMs>, u32),
+    ) -> bool {
+        let Some(kind) = Kind::of(kind) else { return false };
+        let Some(word) = collection::import(kind, bytes, &mut self.core.slab, &self.core.hasher) else {
+            return false;
+        };
+        let payload = Payload::Collection(kind, word);
+        let entry = Entry::new(&mut self.core.slab, key.bytes(), payload, expire_at, access);
+        self.put(db, key, now, entry, expire_at.is_some());
+        true
+    }
+
+    /// Puts an entry under its key, whatever is there. One change.
+    fn put(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs, entry: Entry, volatile: bool) {
+        let (core, mut place) = self.place(db, key, now);
+        if place.is_occupied() {
+            if let Some(old) = place.replace(entry, volatile) {
+                old.free(&mut core.slab);
+            }
+        } else {
+            place.insert(&mut core.slab, &core.hasher, entry, volatile);
+        }
+        core.dirty += 1;
+        core.observers.modified(db, key.hash());
     }
 
     /// Sets or clears a key's expiry; whether the key was there.
@@ -256,8 +320,24 @@ impl Keyspace {
         self.find(db, key, now).set_expire(expire_at)
     }
 
-    /// Copies a key with its value's encoding and its expiry (COPY; with `remove` afterwards RENAME, MOVE). As in Redis
-    /// the copy has a new key's access field.
+    /// Moves a key's value with its encoding, its expiry and its access field to another key or database, whatever is
+    /// there (RENAME, MOVE); whether the source was there. Source and destination differ.
+    pub fn move_entry(
+        &mut self,
+        (src_db, src): (DbIndex, Key<'_>),
+        (dst_db, dst): (DbIndex, Key<'_>),
+        now: UnixMs,
+    ) -> bool {
+        let (core, mut place) = self.place(src_db, src, now);
+        let Some(old) = place.remove(&mut core.slab) else { return false };
+        let moved = old.renamed(&mut core.slab, dst.bytes());
+        core.observers.modified(src_db, src.hash());
+        let volatile = moved.expires();
+        self.put(dst_db, dst, now, moved, volatile);
+        true
+    }
+
+    /// Copies a key with its value's encoding and its expiry (COPY). As in Redis the copy has a new key's access field.
     pub fn copy_entry(
         &mut self,
         (src_db, src): (DbIndex, Key<'_>),
@@ -276,18 +356,17 @@ impl Keyspace {
             return CopyOutcome::NoSource;
         };
         let (view, access) = (source.view(), access::initial(core.options.access, now));
-        let payload = Payload::from(view.to_new_value());
+        let payload = match view.to_new_string() {
+            Some(string) => Payload::from(string),
+            None => {
+                let copy = collection::copy(view.value, &mut core.slab, &core.hasher);
+                let (kind, word) = copy.expect("what is no string is a collection");
+                Payload::Collection(kind, word)
+            }
+        };
         let copy = Entry::new(&mut core.slab, dst.bytes(), payload, view.expire_at, access);
         let volatile = view.expire_at.is_some();
-        let mut place = databases[dst_db.index()].table.place(dst.hash().0, dst.bytes());
-        if place.is_occupied() {
-            if let Some(old) = place.replace(copy, volatile) {
-                old.free(&mut core.slab);
-            }
-        } else {
-            place.insert(&mut core.slab, &core.hasher, copy, volatile);
-        }
-        core.dirty += 1;
+        self.put(dst_db, dst, now, copy, volatile);
         CopyOutcome::Copied
     }
 
@@ -313,6 +392,7 @@ impl Keyspace {
 
     /// Empties a database; how many keys it had. Their memory is freed by `free_step`.
     pub fn flush(&mut self, db: DbIndex) -> u64 {
+        self.note_all(&[db]);
         let database = std::mem::take(&mut self.databases[db.index()]);
         let removed = database.table.len();
         if removed > 0 {
@@ -330,8 +410,22 @@ impl Keyspace {
 
     /// Exchanges two databases (SWAPDB).
     pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
+        self.note_all(&[a, b]);
         self.databases.swap(a.index(), b.index());
+        self.note_all(&[a, b]);
         self.core.dirty += 1;
+    }
+
+    /// All observed keys of these databases that are there now are about to change, or just have.
+    fn note_all(&mut self, databases: &[DbIndex]) {
+        if self.core.observers.is_empty() {
+            return;
+        }
+        for (db, hash) in self.core.observers.keys_of(databases) {
+            if self.databases[db.index()].table.has_hash(hash.0) {
+                self.core.observers.modified(db, hash);
+            }
+        }
     }
 
     /// One SCAN step: calls `f` for about `count` keys and returns the cursor to go on with, 0 at the end. Cursors are
@@ -359,7 +453,8 @@ impl Keyspace {
             }
             // As Redis does it: what has expired is removed, then another is drawn.
             let key = SmallVec::<[u8; 64]>::from_slice(entry.key());
-            core.expire(&mut table.place(core.hasher.hash(&key).0, &key), now);
+            let hash = core.hasher.hash(&key);
+            core.expire(&mut table.place(hash.0, &key), db, hash, now);
             *prng = ahead;
         }
         // Draws the same key again, now to keep.
@@ -420,7 +515,7 @@ impl Keyspace {
     fn place<'k>(&'k mut self, db: DbIndex, key: Key<'_>, now: UnixMs) -> (&'k mut Core, Place<'k, Entry>) {
         let mut place = self.databases[db.index()].table.place(key.hash().0, key.bytes());
         if place.is_volatile() {
-            self.core.expire(&mut place, now);
+            self.core.expire(&mut place, db, key.hash(), now);
         }
         (&mut self.core, place)
     }
@@ -428,11 +523,12 @@ impl Keyspace {
 
 impl Core {
     /// Removes the entry of a place if its time has come.
-    fn expire(&mut self, place: &mut Place<'_, Entry>, now: UnixMs) {
+    fn expire(&mut self, place: &mut Place<'_, Entry>, db: DbIndex, hash: KeyHash, now: UnixMs) {
         if place.element().is_some_and(|entry| entry.is_expired(now)) {
             if let Some(entry) = place.remove(&mut self.slab) {
                 entry.free(&mut self.slab);
                 self.stats.expired_keys += 1;
+                self.observers.modified(db, hash);
             }
         }
     }

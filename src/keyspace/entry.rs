@@ -13,19 +13,23 @@
 //! An entry is wide where a length does not fit, or where the value was extended in place (APPEND, SETRANGE): then it
 //! has room to grow as Redis's sds has, doubled up to 1 MiB and 1 MiB more beyond.
 //!
-//! The value of kind `Int` is an i64; of `Text` and `Buffer` the string's bytes. The kinds from 3 on are for
-//! collections: their value will be the eight bytes of an owning pointer, so everything here but `value` and `free`
-//! suits them as it is.
+//! The value of kind `Int` is an i64; of `Text` and `Buffer` the string's bytes. The kinds from 3 on are collections:
+//! their value is the eight bytes of an owning word (`ds::collection`). An entry whose collection was taken out of it
+//! has the kind `Int`, so it can be freed like any other.
 //!
 //! Invariant: the block came from the slab with a length of class `block_size()`.
 //! Invariant: of a wide entry, header, expiry, key and capacity together are exactly the block.
 
 use std::{marker::PhantomData, ptr::NonNull};
 
-use super::value::{canonical_i64, Encoding, EntryView, IntText, NewValue, ValueRef, EMBSTR_LEN_MAX};
+use super::{
+    collection::{self, for_kind, Kept},
+    value::{canonical_i64, Encoding, EntryView, IntText, NewValue, StringRef, ValueRef, EMBSTR_LEN_MAX},
+};
 use crate::{
     base::time::UnixMs,
     ds::{
+        collection::Collection,
         slab::{class_size, Slab},
         table::Element,
     },
@@ -48,12 +52,30 @@ const TABLE_BYTES: usize = 10;
 /// How the value is held.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Int = 0,
+    Int,
     /// A string set whole.
-    Text = 1,
+    Text,
     /// A string that was modified in place, or built by a command that would: `raw` to OBJECT ENCODING.
-    Buffer = 2,
+    Buffer,
+    Collection(collection::Kind),
 }
+
+impl Kind {
+    #[inline]
+    fn number(self) -> u64 {
+        match self {
+            Kind::Int => KIND_INT,
+            Kind::Text => KIND_TEXT,
+            Kind::Buffer => KIND_BUFFER,
+            Kind::Collection(kind) => kind as u64,
+        }
+    }
+}
+
+const KIND_INT: u64 = 0;
+const KIND_TEXT: u64 = 1;
+const KIND_BUFFER: u64 = 2;
+const KIND_COLLECTION_MIN: u64 = 3;
 
 /// A value ready to be laid out.
 #[derive(Clone, Copy)]
@@ -61,6 +83,8 @@ pub(super) enum Payload<'a> {
     Int(i64),
     Text(&'a [u8]),
     Buffer(&'a [u8]),
+    /// An owning word: whoever makes an entry of it gives it away.
+    Collection(collection::Kind, u64),
 }
 
 /// An entry and its block. Whoever has it must give it to a table or free it.
@@ -115,13 +139,14 @@ impl Payload<'_> {
             Payload::Int(_) => Kind::Int,
             Payload::Text(_) => Kind::Text,
             Payload::Buffer(_) => Kind::Buffer,
+            Payload::Collection(kind, _) => Kind::Collection(kind),
         }
     }
 
     #[inline]
     fn len(self) -> usize {
         match self {
-            Payload::Int(_) => 8,
+            Payload::Int(_) | Payload::Collection(..) => 8,
             Payload::Text(bytes) | Payload::Buffer(bytes) => bytes.len(),
         }
     }
@@ -142,6 +167,23 @@ impl Entry {
         // SAFETY: the block has at least `plan.len` bytes, and nobody else has it.
         unsafe { plan.write(raw, key, payload, expire_at, access) };
         Entry(raw)
+    }
+}
+
+impl Entry {
+    /// An entry with this one's value, expiry and access field under another key.
+    pub(super) fn renamed(self, slab: &mut Slab, key: &[u8]) -> Entry {
+        // SAFETY: the entry is ours.
+        let mut old = unsafe { Entry::borrow_mut(self.0) };
+        let renamed = old.moved(slab, key);
+        self.free(slab);
+        renamed
+    }
+
+    /// Whether the key expires.
+    pub(super) fn expires(&self) -> bool {
+        // SAFETY: the entry is borrowed, so nobody changes it.
+        unsafe { Entry::borrow(self.0) }.expire_at().is_some()
     }
 }
 
@@ -185,10 +227,49 @@ unsafe impl Element for Entry {
     fn free(self, slab: &mut Slab) {
         // SAFETY: the entry is ours and ends here. A keyspace has a single slab, from which all its entries are.
         unsafe {
-            let len = Entry::borrow(self.0).block_size();
-            slab.free(self.0, len);
+            let mut entry = Entry::borrow_mut(self.0);
+            entry.end_collection(slab);
+            slab.free(self.0, entry.as_ref().block_size());
         }
     }
+}
+
+/// Frees a collection, or lets the slab keep it for `free_step` if that would take long.
+///
+/// # Safety
+///
+/// The word is an owning one of this kind, and is given away.
+unsafe fn end(kind: collection::Kind, word: u64, slab: &mut Slab) {
+    // SAFETY: as the caller promises; what is retired is taken up again only by `free_retired`.
+    unsafe {
+        for_kind!(kind, C => {
+            if C::is_large(C::borrow(word)) {
+                slab.retire(kind as u8, word);
+            } else {
+                C::from_word(word).free(slab);
+            }
+        })
+    }
+}
+
+/// Frees about `budget` elements of the collections that were retired; how many collections came to their end.
+pub(super) fn free_retired(slab: &mut Slab, budget: usize) -> u64 {
+    let mut ended = 0;
+    if let Some((number, word)) = slab.take_retired() {
+        let kind = collection::Kind::from_number(number).expect("only collections are retired");
+        // SAFETY: `end` retired an owning word of this kind, and nobody else has it.
+        unsafe {
+            for_kind!(kind, C => {
+                let mut collection = C::from_word(word);
+                if collection.free_step(slab, budget) {
+                    ended += 1;
+                } else {
+                    slab.retire(number, collection.into_word());
+                }
+            });
+        }
+    }
+    ended
 }
 
 impl<'a> EntryRef<'a> {
@@ -208,10 +289,41 @@ impl<'a> EntryRef<'a> {
     pub(super) fn value(self) -> ValueRef<'a> {
         let shape = self.shape();
         let bytes = self.bytes(shape.value_at(), shape.value_len);
-        match shape.kind() {
-            Kind::Int => ValueRef::Int(i64::from_le_bytes(bytes.try_into().expect("an Int has eight bytes"))),
-            Kind::Text | Kind::Buffer => ValueRef::Str(bytes),
+        match shape.word & KIND_MASK {
+            KIND_INT => {
+                let number = i64::from_le_bytes(bytes.try_into().expect("an Int has eight bytes"));
+                ValueRef::String(StringRef::Int(number))
+            }
+            KIND_TEXT | KIND_BUFFER => ValueRef::String(StringRef::Str(bytes)),
+            _ => self.collection_value(),
         }
+    }
+
+    fn collection_value(self) -> ValueRef<'a> {
+        let Some((kind, word)) = self.collection() else {
+            unreachable!("a value is a string or a collection")
+        };
+        // SAFETY: the word is of this kind, and during 'a nobody changes the entry or what it owns.
+        unsafe {
+            match kind {
+                collection::Kind::List => ValueRef::List(collection::List::borrow(word)),
+                collection::Kind::Set => ValueRef::Set(collection::Set::borrow(word)),
+                collection::Kind::Zset => ValueRef::Zset(collection::Zset::borrow(word)),
+                collection::Kind::Hash => ValueRef::Hash(collection::Hash::borrow(word)),
+            }
+        }
+    }
+
+    /// The kind and the word of its collection, if it has one.
+    #[inline]
+    fn collection(self) -> Option<(collection::Kind, u64)> {
+        let word = self.word();
+        if word & KIND_MASK < KIND_COLLECTION_MIN {
+            return None;
+        }
+        let kind = collection::Kind::from_number((word & KIND_MASK) as u8)?;
+        let bytes = self.bytes(self.shape().value_at(), 8);
+        Some((kind, u64::from_le_bytes(bytes.try_into().expect("eight bytes"))))
     }
 
     /// When the key expires.
@@ -242,17 +354,18 @@ impl<'a> EntryRef<'a> {
     /// Everything.
     pub(super) fn view(self) -> EntryView<'a> {
         let shape = self.shape();
-        let encoding = match shape.kind() {
-            Kind::Int => Encoding::Int,
-            Kind::Text if shape.value_len <= EMBSTR_LEN_MAX => Encoding::Embstr,
-            Kind::Text | Kind::Buffer => Encoding::Raw,
+        let value = self.value();
+        let encoding = match shape.word & KIND_MASK {
+            KIND_INT => Encoding::Int,
+            KIND_TEXT if shape.value_len <= EMBSTR_LEN_MAX => Encoding::Embstr,
+            _ => collection::encoding(value).unwrap_or(Encoding::Raw),
         };
         EntryView {
-            value: self.value(),
+            value,
             expire_at: self.expire_at(),
             access: self.access(),
             encoding,
-            size_bytes: shape.block_size() + TABLE_BYTES,
+            block_bytes: shape.block_size() + TABLE_BYTES,
         }
     }
 
@@ -262,18 +375,12 @@ impl<'a> EntryRef<'a> {
         self.shape().block_size()
     }
 
-    /// A copy with another expiry.
-    pub(super) fn with_expire(self, slab: &mut Slab, expire_at: Option<UnixMs>) -> Entry {
-        let view = self.view();
-        Entry::new(slab, self.key(), Payload::from(view.to_new_value()), expire_at, view.access)
-    }
-
     /// A copy whose string is extended and overwritten at `offset`, with room to grow further.
     ///
     /// The value is a string.
     pub(super) fn with_range(self, slab: &mut Slab, offset: usize, bytes: &[u8]) -> Entry {
         let mut text = IntText::new();
-        let old = self.value().bytes(&mut text);
+        let old = self.value().string().map_or(&b""[..], |string| string.bytes(&mut text));
         let (key, expire_at) = (self.key(), self.expire_at());
         let len = old.len().max(offset + bytes.len());
         assert!(len <= VALUE_LEN_MAX);
@@ -302,6 +409,8 @@ impl<'a> EntryRef<'a> {
             }
             let raw = slab.alloc(size);
             raw.copy_from_nonoverlapping(self.raw, shape.value_at() + shape.value_len);
+            // The old entry is freed by whoever asked; until then nobody but them looks at it.
+            EntryMut { raw: self.raw, borrow: PhantomData }.disown();
             Some(Entry(raw))
         }
     }
@@ -348,6 +457,72 @@ impl EntryMut<'_> {
         self.set_word(word | (u64::from(access) & ACCESS_MASK) << ACCESS_SHIFT);
     }
 
+    /// Takes the collection out, if there is one: the entry is to be freed or given another value.
+    #[inline]
+    pub(super) fn take_payload(&mut self) -> Option<Payload<'static>> {
+        let (kind, word) = self.as_ref().collection()?;
+        self.disown();
+        Some(Payload::Collection(kind, word))
+    }
+
+    /// Takes the collection out to change it; `None` if there is none of this type.
+    #[inline]
+    pub(super) fn take_collection<C: Kept>(&mut self) -> Option<C> {
+        let (kind, word) = self.as_ref().collection()?;
+        if collection::Kind::of(C::KIND) != Some(kind) {
+            return None;
+        }
+        self.disown();
+        // SAFETY: the word is of this type, and the entry no longer owns it.
+        Some(unsafe { C::from_word(word) })
+    }
+
+    /// Puts back a collection that was taken out.
+    #[inline]
+    pub(super) fn put_collection<C: Kept>(&mut self, collection: C) {
+        let shape = self.as_ref().shape();
+        debug_assert!(shape.word & KIND_MASK == KIND_INT, "the entry has a value");
+        let kind = collection::Kind::of(C::KIND).expect("a collection is no string");
+        // SAFETY: a value of kind Int has eight bytes, ours to write.
+        unsafe {
+            self.raw.add(shape.value_at()).cast::<u64>().write_unaligned(collection.into_word().to_le())
+        };
+        self.set_word(shape.word & !KIND_MASK | kind as u64);
+    }
+
+    /// Frees the collection, if there is one: the entry is to be freed or given another value.
+    #[inline]
+    pub(super) fn end_collection(&mut self, slab: &mut Slab) {
+        if let Some((kind, word)) = self.as_ref().collection() {
+            self.disown();
+            // SAFETY: the word is the entry's own, and no longer.
+            unsafe { end(kind, word, slab) };
+        }
+    }
+
+    /// The entry no longer owns a collection.
+    #[inline]
+    fn disown(&mut self) {
+        let word = self.as_ref().word();
+        if word & KIND_MASK >= KIND_COLLECTION_MIN {
+            self.set_word(word & !KIND_MASK | KIND_INT);
+        }
+    }
+
+    /// An entry of the same value with another expiry; this one has none any more and is to be freed.
+    pub(super) fn with_expire(&mut self, slab: &mut Slab, expire_at: Option<UnixMs>) -> Entry {
+        let payload = self.take_payload();
+        let view = self.as_ref().view();
+        Entry::new(slab, self.as_ref().key(), payload_or(payload, &view), expire_at, view.access)
+    }
+
+    /// An entry of the same value, expiry and access under another key; this one has none any more and is to be freed.
+    fn moved(&mut self, slab: &mut Slab, key: &[u8]) -> Entry {
+        let payload = self.take_payload();
+        let view = self.as_ref().view();
+        Entry::new(slab, key, payload_or(payload, &view), view.expire_at, view.access)
+    }
+
     /// Sets value and expiry in the same block, if the new entry has the same class; whether it has. `key` is its key.
     #[inline]
     pub(super) fn overwrite(&mut self, key: &[u8], payload: Payload<'_>, expire_at: Option<UnixMs>) -> bool {
@@ -368,7 +543,7 @@ impl EntryMut<'_> {
         let len = shape.value_len.max(offset + bytes.len());
         let narrow = shape.word & WIDE == 0;
         // A narrow entry must stay in its class also where the string ends up.
-        if shape.kind() == Kind::Int || len > shape.capacity || (narrow && len > NARROW_VALUE_MAX) {
+        if shape.word & KIND_MASK == KIND_INT || len > shape.capacity || (narrow && len > NARROW_VALUE_MAX) {
             return false;
         }
         // SAFETY: the value has room for `len` bytes; we hold the entry alone, so `bytes` lies elsewhere.
@@ -379,7 +554,7 @@ impl EntryMut<'_> {
             }
             value.add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
-        let word = shape.word & !KIND_MASK | Kind::Buffer as u64;
+        let word = shape.word & !KIND_MASK | KIND_BUFFER;
         match narrow {
             true => self.set_word(word & ((1 << 40) - 1) | (len as u64) << 40),
             false => {
@@ -447,15 +622,6 @@ impl Shape {
     fn block_size(self) -> usize {
         self.value_at() + self.capacity
     }
-
-    #[inline]
-    fn kind(self) -> Kind {
-        match self.word & KIND_MASK {
-            0 => Kind::Int,
-            1 => Kind::Text,
-            _ => Kind::Buffer,
-        }
-    }
 }
 
 /// How an entry is going to be laid out.
@@ -509,6 +675,7 @@ impl Plan {
             let value = raw.add(self.value_at());
             match payload {
                 Payload::Int(number) => value.cast::<i64>().write_unaligned(number.to_le()),
+                Payload::Collection(_, word) => value.cast::<u64>().write_unaligned(word.to_le()),
                 Payload::Text(bytes) | Payload::Buffer(bytes) => {
                     value.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
                 }
@@ -531,7 +698,7 @@ impl Plan {
         access: u32,
     ) {
         debug_assert_eq!(key.len(), self.key_len);
-        let mut word = kind as u64 | (u64::from(access) & ACCESS_MASK) << ACCESS_SHIFT;
+        let mut word = kind.number() | (u64::from(access) & ACCESS_MASK) << ACCESS_SHIFT;
         word |= if expire_at.is_some() { HAS_EXPIRY } else { 0 };
         // SAFETY: as the caller promises.
         unsafe {
@@ -550,6 +717,12 @@ impl Plan {
             raw.add(self.key_at).as_ptr().copy_from_nonoverlapping(key.as_ptr(), key.len());
         }
     }
+}
+
+/// The collection that was taken out, or the string that is there.
+fn payload_or<'a>(collection: Option<Payload<'a>>, view: &EntryView<'a>) -> Payload<'a> {
+    let string = || view.to_new_string().map(Payload::from);
+    collection.or_else(string).expect("a value is a string or a collection")
 }
 
 /// Where the key starts: after 8 bytes of header, 8 more of a wide one, and 8 of an expiry.
@@ -603,6 +776,10 @@ mod tests {
         unsafe { Entry::borrow_mut(entry.0) }
     }
 
+    fn string(entry: &Entry) -> StringRef<'_> {
+        look(entry).value().string().unwrap()
+    }
+
     fn pattern(len: usize, salt: usize) -> Vec<u8> {
         (0..len).map(|i| (i * 31 + salt * 7 + 1) as u8).collect()
     }
@@ -622,7 +799,7 @@ mod tests {
                     let before = slab.allocated_bytes();
                     let entry = Entry::new(&mut slab, &key, Payload::Text(&value), expire_at, 0xABCDEF);
                     let e = look(&entry);
-                    assert_eq!((e.key(), e.value()), (&key[..], ValueRef::Str(&value)));
+                    assert_eq!((e.key(), string(&entry)), (&key[..], StringRef::Str(&value)));
                     assert_eq!((e.expire_at(), e.access()), (expire_at, 0xABCDEF));
                     let header = if key_len > 255 || value_len >= 1 << 24 { 16 } else { 8 };
                     let len = header + 8 * usize::from(expire_at.is_some()) + key_len + value_len;
@@ -672,8 +849,8 @@ mod tests {
                         let e = look(&entry);
                         let (value, expiry) = if same { (&new, new_expiry) } else { (&old, old_expiry) };
                         assert_eq!(
-                            (e.key(), e.value(), e.expire_at()),
-                            (&key[..], ValueRef::Str(value), expiry)
+                            (e.key(), string(&entry), e.expire_at()),
+                            (&key[..], StringRef::Str(value), expiry)
                         );
                         assert_eq!((e.block_size(), e.access()), (size, 77));
                         entry.free(&mut slab);
@@ -695,7 +872,7 @@ mod tests {
             for step in 0..3000 {
                 let expire_at = [None, Some(UnixMs(step)), Some(UnixMs(-step)), None][step as usize % 4];
                 if !change(&mut entry).set_expire(expire_at) {
-                    let new = look(&entry).with_expire(&mut slab, expire_at);
+                    let new = change(&mut entry).with_expire(&mut slab, expire_at);
                     std::mem::replace(&mut entry, new).free(&mut slab);
                 }
                 // Mostly at the end, sometimes within, sometimes leaving a gap.
@@ -718,8 +895,8 @@ mod tests {
                 let e = look(&entry);
                 assert_eq!((e.key(), e.expire_at(), e.access()), (&key[..], expire_at, 5));
                 assert_eq!(
-                    (e.value(), e.view().encoding),
-                    (ValueRef::Str(&model), Encoding::Raw),
+                    (string(&entry), e.view().encoding),
+                    (StringRef::Str(&model), Encoding::Raw),
                     "step {step}"
                 );
                 assert_eq!(slab.allocated_bytes(), e.block_size());
@@ -734,10 +911,10 @@ mod tests {
     fn an_integer_becomes_text_when_extended() {
         let mut slab = Slab::new();
         let mut entry = Entry::new(&mut slab, b"k", Payload::from(NewValue::Bytes(b"-12")), None, 0);
-        assert_eq!((look(&entry).value(), look(&entry).view().encoding), (ValueRef::Int(-12), Encoding::Int));
+        assert_eq!((string(&entry), look(&entry).view().encoding), (StringRef::Int(-12), Encoding::Int));
         assert!(!change(&mut entry).write_range(3, b"x"));
         let new = look(&entry).with_range(&mut slab, 3, b"x");
-        assert_eq!(look(&new).value(), ValueRef::Str(b"-12x"));
+        assert_eq!(string(&new), StringRef::Str(b"-12x"));
         entry.free(&mut slab);
         new.free(&mut slab);
     }

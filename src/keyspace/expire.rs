@@ -1,9 +1,12 @@
 //! The active side of expiry: a sweep over the volatile keys of all databases. (The lazy side is in `db.rs`: every
 //! lookup removes a key whose time has come.)
 
-use super::{db::Keyspace, entry::EntryRef};
+use super::{
+    db::{Core, Keyspace},
+    entry::EntryRef,
+};
 use crate::{
-    base::time::UnixMs,
+    base::{ids::DbIndex, time::UnixMs},
     ds::table::{Sweep, Visit},
 };
 
@@ -34,13 +37,18 @@ impl Keyspace {
             self.turns.expire = 0;
             return report;
         };
-        let (cursor, slab) = (database.expire_cursor, &mut self.core.slab);
+        let db = DbIndex(self.turns.expire as u16);
+        let Core { slab, observers, hasher, .. } = &mut self.core;
+        let cursor = database.expire_cursor;
         let mut ttl_sum_ms = 0u128;
         let visit = |_: &mut _, entry: EntryRef<'_>| {
             report.examined += 1;
             let ttl_ms = entry.expire_at().map_or(i64::MAX, |at| at.0.saturating_sub(now.0));
             if ttl_ms < 0 {
                 report.expired += 1;
+                if !observers.is_empty() {
+                    observers.modified(db, hasher.hash(entry.key()));
+                }
                 return Visit::Remove;
             }
             ttl_sum_ms += u128::from(ttl_ms.unsigned_abs());

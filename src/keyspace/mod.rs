@@ -8,22 +8,28 @@
 //! cache misses of a batch then overlap, and they are most of what a lookup costs.
 
 pub mod access;
+pub mod collection;
 pub mod db;
 mod entry;
 pub mod expire;
+pub mod observe;
 pub mod slot;
+pub mod sources;
 pub mod stats;
 pub mod upkeep;
 pub mod value;
 
 pub use access::{AccessPolicy, LfuOptions, Touch};
+pub use collection::{Hash, HashRef, Kept, List, ListRef, Set, SetRef, Zset, ZsetRef};
 pub use db::{CopyOutcome, Keyspace, KeyspaceOptions};
 pub use entry::VALUE_LEN_MAX;
 pub use expire::ExpireReport;
+pub use observe::Version;
 pub use slot::Slot;
+pub use sources::Sources;
 pub use stats::{KeyspaceStats, MemoryUse};
 pub use upkeep::DefragReport;
-pub use value::{Encoding, EntryView, IntText, NewValue, SetExpire, ValueKind, ValueRef};
+pub use value::{Encoding, EntryView, IntText, NewValue, SetExpire, StringRef, ValueKind, ValueRef};
 
 #[cfg(test)]
 mod tests;

@@ -2,27 +2,38 @@
 
 use super::{
     access,
+    collection::{HashRef, Kept, Kind, ListRef, SetRef, ZsetRef},
     db::Core,
     entry::{Entry, EntryRef, Payload},
-    value::{EntryView, NewValue, SetExpire, ValueRef},
+    value::{EntryView, NewValue, SetExpire, StringRef, ValueKind, ValueRef},
 };
 use crate::{
-    base::{key::Key, time::UnixMs},
-    ds::table::{Element, Place},
+    base::{error::WrongType, ids::DbIndex, key::Key, time::UnixMs},
+    ds::{
+        collection::Edit,
+        table::{Element, Place},
+    },
 };
 
 /// A key looked up once, present or not. All its changes of the data set count as dirty.
 pub struct Slot<'k> {
     core: &'k mut Core,
     place: Place<'k, Entry>,
+    db: DbIndex,
     key: Key<'k>,
     now: UnixMs,
 }
 
 impl<'k> Slot<'k> {
     #[inline]
-    pub(super) fn new(core: &'k mut Core, place: Place<'k, Entry>, key: Key<'k>, now: UnixMs) -> Self {
-        Slot { core, place, key, now }
+    pub(super) fn new(
+        core: &'k mut Core,
+        place: Place<'k, Entry>,
+        db: DbIndex,
+        key: Key<'k>,
+        now: UnixMs,
+    ) -> Self {
+        Slot { core, place, db, key, now }
     }
 
     /// Whether the key is there.
@@ -44,6 +55,45 @@ impl<'k> Slot<'k> {
     #[inline]
     pub fn value(&self) -> Option<ValueRef<'_>> {
         self.place.element().map(EntryRef::value)
+    }
+
+    /// The type of the value.
+    #[inline]
+    pub fn kind(&self) -> Option<ValueKind> {
+        self.value().map(ValueRef::kind)
+    }
+
+    /// The string.
+    ///
+    /// # Errors
+    /// The key holds a value of another type. So it is with the others.
+    #[inline]
+    pub fn string(&self) -> Result<Option<StringRef<'_>>, WrongType> {
+        self.value().map(ValueRef::string).transpose()
+    }
+
+    /// The list.
+    #[allow(clippy::missing_errors_doc, reason = "as `string`")]
+    pub fn list(&self) -> Result<Option<ListRef<'_>>, WrongType> {
+        self.value().map(ValueRef::list).transpose()
+    }
+
+    /// The set.
+    #[allow(clippy::missing_errors_doc, reason = "as `string`")]
+    pub fn members(&self) -> Result<Option<SetRef<'_>>, WrongType> {
+        self.value().map(ValueRef::set).transpose()
+    }
+
+    /// The sorted set.
+    #[allow(clippy::missing_errors_doc, reason = "as `string`")]
+    pub fn zset(&self) -> Result<Option<ZsetRef<'_>>, WrongType> {
+        self.value().map(ValueRef::zset).transpose()
+    }
+
+    /// The hash.
+    #[allow(clippy::missing_errors_doc, reason = "as `string`")]
+    pub fn hash(&self) -> Result<Option<HashRef<'_>>, WrongType> {
+        self.value().map(ValueRef::hash).transpose()
     }
 
     /// When the key expires; `None` also for an absent key.
@@ -69,9 +119,10 @@ impl<'k> Slot<'k> {
             SetExpire::At(at) => Some(at),
         };
         let (key, payload) = (self.key.bytes(), Payload::from(value));
-        self.core.dirty += 1;
+        self.changed(1);
         let access = match self.place.element_mut() {
             Some(mut entry) => {
+                entry.end_collection(&mut self.core.slab);
                 if entry.overwrite(key, payload, expire_at) {
                     self.place.set_volatile(expire_at.is_some());
                     return;
@@ -87,15 +138,79 @@ impl<'k> Slot<'k> {
     /// Sets or clears the expiry; whether the key is there.
     pub fn set_expire(&mut self, expire_at: Option<UnixMs>) -> bool {
         let volatile = expire_at.is_some();
+        if !self.exists() {
+            return false;
+        }
+        self.changed(1);
         let Some(mut entry) = self.place.element_mut() else { return false };
-        self.core.dirty += 1;
         if entry.set_expire(expire_at) {
             self.place.set_volatile(volatile);
         } else {
-            let entry = entry.as_ref().with_expire(&mut self.core.slab, expire_at);
+            let entry = entry.with_expire(&mut self.core.slab, expire_at);
             self.put(entry, volatile);
         }
         true
+    }
+
+    /// Changes the collection under the key. Where there is no key `f` is given an empty collection, and the key is
+    /// made if `f` leaves something in it; a key whose collection `f` leaves empty is removed. What `f` reports by
+    /// `Edit::changed` counts as dirty, and is what makes the key a changed one.
+    ///
+    /// # Errors
+    /// The key holds a value of another type; `f` was not called.
+    pub fn edit<C: Kept, R>(&mut self, f: impl FnOnce(&mut C, &mut Edit<'_>) -> R) -> Result<R, WrongType> {
+        let mut collection = match self.place.element_mut() {
+            Some(mut entry) => entry.take_collection::<C>().ok_or(WrongType)?,
+            None => C::empty(&mut self.core.slab),
+        };
+        let core = &mut *self.core;
+        let mut edit = Edit::new(&mut core.slab, &core.hasher, &core.options.encodings, self.now);
+        let result = f(&mut collection, &mut edit);
+        let changes = edit.changes();
+        self.put_collection(collection);
+        if changes > 0 {
+            self.changed(changes);
+        }
+        Ok(result)
+    }
+
+    /// Puts a collection in the place of whatever the key holds, its expiry included (SINTERSTORE and its kin). An
+    /// empty one removes the key. Counts as one change if there was or is something.
+    pub fn store<C: Kept>(&mut self, collection: C) {
+        if self.exists() || C::len(collection.as_ref()) > 0 {
+            self.changed(1);
+        }
+        if let Some(entry) = self.place.remove(&mut self.core.slab) {
+            entry.free(&mut self.core.slab);
+        }
+        self.put_collection(collection);
+    }
+
+    /// Gives the key a collection; the entry that is there, if any, has just lost its own. An empty collection ends.
+    fn put_collection<C: Kept>(&mut self, collection: C) {
+        if C::len(collection.as_ref()) == 0 {
+            if let Some(entry) = self.place.remove(&mut self.core.slab) {
+                entry.free(&mut self.core.slab);
+            }
+            collection.free(&mut self.core.slab);
+            return;
+        }
+        if let Some(mut entry) = self.place.element_mut() {
+            entry.put_collection(collection);
+            return;
+        }
+        let kind = Kind::of(C::KIND).expect("a collection is no string");
+        let payload = Payload::Collection(kind, collection.into_word());
+        let access = access::initial(self.core.options.access, self.now);
+        let entry = Entry::new(&mut self.core.slab, self.key.bytes(), payload, None, access);
+        self.put(entry, false);
+    }
+
+    /// Takes note of changes of the key.
+    #[inline]
+    fn changed(&mut self, count: u64) {
+        self.core.dirty += count;
+        self.core.observers.modified(self.db, self.key.hash());
     }
 
     /// Sets the 24-bit access field (RESTORE, RDB loading: `access::lru_from_idle`, `access::lfu_from_frequency`).
@@ -109,7 +224,7 @@ impl<'k> Slot<'k> {
     ///
     /// The key holds a string or nothing, and the new length is at most `VALUE_LEN_MAX`.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
-        match self.value().map(ValueRef::string_len) {
+        match self.string_len() {
             None => {
                 self.set(NewValue::Bytes(bytes), SetExpire::Clear);
                 bytes.len()
@@ -126,7 +241,7 @@ impl<'k> Slot<'k> {
     ///
     /// The key holds a string or nothing, and the new length is at most `VALUE_LEN_MAX`.
     pub fn write_range(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let len = self.value().map_or(0, ValueRef::string_len);
+        let len = self.string_len().unwrap_or(0);
         if bytes.is_empty() {
             return len;
         }
@@ -143,15 +258,21 @@ impl<'k> Slot<'k> {
     pub fn remove(mut self) -> bool {
         let Some(entry) = self.place.remove(&mut self.core.slab) else { return false };
         entry.free(&mut self.core.slab);
-        self.core.dirty += 1;
+        self.changed(1);
         true
+    }
+
+    /// The length of the string, if the key is there.
+    #[inline]
+    fn string_len(&self) -> Option<usize> {
+        self.value().and_then(|value| value.string().ok()).map(StringRef::string_len)
     }
 
     /// Writes into the string that is there.
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         let volatile = self.place.is_volatile();
+        self.changed(1);
         let Some(mut entry) = self.place.element_mut() else { return };
-        self.core.dirty += 1;
         if !entry.write_range(offset, bytes) {
             let entry = entry.as_ref().with_range(&mut self.core.slab, offset, bytes);
             self.put(entry, volatile);

@@ -24,7 +24,8 @@ fn set(k: &mut Keyspace, key: &[u8], value: &[u8], expire: SetExpire) {
 
 fn get(k: &mut Keyspace, key: &[u8], now: UnixMs) -> Option<Vec<u8>> {
     let hasher = k.hasher().clone();
-    k.lookup_read(DB, hasher.key(key), now).map(|value| value.bytes(&mut IntText::new()).to_vec())
+    k.lookup_read(DB, hasher.key(key), now)
+        .map(|value| value.string().unwrap().bytes(&mut IntText::new()).to_vec())
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +47,8 @@ impl ModelEntry {
 }
 
 fn check_view(view: &EntryView<'_>, model: &ModelEntry) {
-    assert_eq!(view.value.bytes(&mut IntText::new()), model.value);
-    assert_eq!(view.value.string_len(), model.value.len());
+    assert_eq!(view.value.string().unwrap().bytes(&mut IntText::new()), model.value);
+    assert_eq!(view.value.string().unwrap().string_len(), model.value.len());
     assert_eq!((view.encoding, view.expire_at), (model.encoding, model.expire_at));
 }
 
@@ -161,10 +162,11 @@ fn agrees_with_a_model() {
                 72..78 => {
                     // GETSET, GETDEL and INCR, in one lookup.
                     let mut slot = k.find(db, key, now);
-                    let old = slot.value().map(|value| value.bytes(&mut IntText::new()).to_vec());
+                    let old =
+                        slot.value().map(|value| value.string().unwrap().bytes(&mut IntText::new()).to_vec());
                     assert_eq!(old, m.get(&bytes).map(|entry| entry.value.clone()));
                     assert_eq!(slot.expire_at(), m.get(&bytes).and_then(|entry| entry.expire_at));
-                    match (prng.below(3), slot.value().and_then(|value| value.integer())) {
+                    match (prng.below(3), slot.string().unwrap().and_then(|string| string.integer())) {
                         (0, _) => {
                             slot.set(NewValue::Bytes(&value), SetExpire::Clear);
                             m.insert(bytes, ModelEntry::new(value, None));

@@ -4,7 +4,10 @@
 //! As a guide, 100 microseconds are about 500 buckets of expiry, 200 of defragmentation, 500 keys to free, 20 segments
 //! to tidy.
 
-use super::{db::Keyspace, entry::EntryRef};
+use super::{
+    db::Keyspace,
+    entry::{free_retired, EntryRef},
+};
 use crate::ds::table::{Sweep, Visit};
 
 /// Empty pages that the allocator keeps at hand: 512 KiB.
@@ -28,6 +31,12 @@ impl Keyspace {
     /// Frees about `budget` keys of flushed databases; whether more remain.
     pub fn free_step(&mut self, budget: usize) -> bool {
         let mut freed = 0;
+        while self.core.slab.retired_len() > 0 && freed < budget as u64 {
+            let ended = free_retired(&mut self.core.slab, budget);
+            freed += budget as u64;
+            self.core.stats.lazyfreed_objects += ended;
+        }
+        let retired = freed;
         while let Some(drain) = self.detached.front_mut() {
             if freed >= budget as u64 {
                 break;
@@ -37,9 +46,9 @@ impl Keyspace {
                 self.detached.pop_front();
             }
         }
-        self.core.stats.lazyfree_pending_objects -= freed;
-        self.core.stats.lazyfreed_objects += freed;
-        !self.detached.is_empty()
+        self.core.stats.lazyfree_pending_objects -= freed - retired;
+        self.core.stats.lazyfreed_objects += freed - retired;
+        !self.detached.is_empty() || self.core.slab.retired_len() > 0
     }
 
     /// Moves entries off sparse pages, looking at `budget` buckets, if there are pages to be won.

@@ -3,7 +3,10 @@
 
 pub use crate::ds::collection::Encoding;
 
-use crate::base::time::UnixMs;
+use std::fmt;
+
+use super::collection::{self, HashRef, ListRef, SetRef, ZsetRef};
+use crate::base::{error::WrongType, time::UnixMs};
 
 /// The longest string that OBJECT ENCODING calls `embstr` (Redis: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`).
 pub const EMBSTR_LEN_MAX: usize = 44;
@@ -13,6 +16,14 @@ pub const EMBSTR_LEN_MAX: usize = 44;
 pub enum ValueKind {
     /// A string, whatever its encoding.
     String,
+    /// A list.
+    List,
+    /// A set.
+    Set,
+    /// A sorted set.
+    Zset,
+    /// A hash.
+    Hash,
 }
 
 impl ValueKind {
@@ -20,13 +31,32 @@ impl ValueKind {
     pub fn name(self) -> &'static str {
         match self {
             ValueKind::String => "string",
+            ValueKind::List => "list",
+            ValueKind::Set => "set",
+            ValueKind::Zset => "zset",
+            ValueKind::Hash => "hash",
         }
     }
 }
 
 /// A value, borrowed from its entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum ValueRef<'a> {
+    /// A string.
+    String(StringRef<'a>),
+    /// A list.
+    List(ListRef<'a>),
+    /// A set.
+    Set(SetRef<'a>),
+    /// A sorted set.
+    Zset(ZsetRef<'a>),
+    /// A hash.
+    Hash(HashRef<'a>),
+}
+
+/// A string, borrowed from its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StringRef<'a> {
     /// A string held as an integer.
     Int(i64),
     /// A string held as bytes.
@@ -41,10 +71,87 @@ impl<'a> ValueRef<'a> {
     #[inline]
     pub fn kind(self) -> ValueKind {
         match self {
-            ValueRef::Int(_) | ValueRef::Str(_) => ValueKind::String,
+            ValueRef::String(_) => ValueKind::String,
+            ValueRef::List(_) => ValueKind::List,
+            ValueRef::Set(_) => ValueKind::Set,
+            ValueRef::Zset(_) => ValueKind::Zset,
+            ValueRef::Hash(_) => ValueKind::Hash,
         }
     }
 
+    /// The string.
+    ///
+    /// # Errors
+    /// It is a value of another type.
+    #[inline(always)]
+    pub fn string(self) -> Result<StringRef<'a>, WrongType> {
+        match self {
+            ValueRef::String(string) => Ok(string),
+            ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Zset(_) | ValueRef::Hash(_) => Err(WrongType),
+        }
+    }
+
+    /// The list.
+    ///
+    /// # Errors
+    /// It is a value of another type.
+    #[inline]
+    pub fn list(self) -> Result<ListRef<'a>, WrongType> {
+        match self {
+            ValueRef::List(list) => Ok(list),
+            ValueRef::String(_) | ValueRef::Set(_) | ValueRef::Zset(_) | ValueRef::Hash(_) => Err(WrongType),
+        }
+    }
+
+    /// The set.
+    ///
+    /// # Errors
+    /// It is a value of another type.
+    #[inline]
+    pub fn set(self) -> Result<SetRef<'a>, WrongType> {
+        match self {
+            ValueRef::Set(set) => Ok(set),
+            ValueRef::String(_) | ValueRef::List(_) | ValueRef::Zset(_) | ValueRef::Hash(_) => Err(WrongType),
+        }
+    }
+
+    /// The sorted set.
+    ///
+    /// # Errors
+    /// It is a value of another type.
+    #[inline]
+    pub fn zset(self) -> Result<ZsetRef<'a>, WrongType> {
+        match self {
+            ValueRef::Zset(zset) => Ok(zset),
+            ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) => Err(WrongType),
+        }
+    }
+
+    /// The hash.
+    ///
+    /// # Errors
+    /// It is a value of another type.
+    #[inline]
+    pub fn hash(self) -> Result<HashRef<'a>, WrongType> {
+        match self {
+            ValueRef::Hash(hash) => Ok(hash),
+            ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Zset(_) => Err(WrongType),
+        }
+    }
+}
+
+impl fmt::Debug for ValueRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValueRef::String(string) => string.fmt(f),
+            ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Zset(_) | ValueRef::Hash(_) => {
+                f.write_str(self.kind().name())
+            }
+        }
+    }
+}
+
+impl<'a> StringRef<'a> {
     /// The string's bytes; an integer is written into `text` first.
     #[inline]
     pub fn bytes<'b>(self, text: &'b mut IntText) -> &'b [u8]
@@ -52,8 +159,8 @@ impl<'a> ValueRef<'a> {
         'a: 'b,
     {
         match self {
-            ValueRef::Int(number) => text.format(number).as_bytes(),
-            ValueRef::Str(bytes) => bytes,
+            StringRef::Int(number) => text.format(number).as_bytes(),
+            StringRef::Str(bytes) => bytes,
         }
     }
 
@@ -61,8 +168,8 @@ impl<'a> ValueRef<'a> {
     #[inline]
     pub fn string_len(self) -> usize {
         match self {
-            ValueRef::Int(number) => decimal_len(number),
-            ValueRef::Str(bytes) => bytes.len(),
+            StringRef::Int(number) => decimal_len(number),
+            StringRef::Str(bytes) => bytes.len(),
         }
     }
 
@@ -70,13 +177,13 @@ impl<'a> ValueRef<'a> {
     #[inline]
     pub fn integer(self) -> Option<i64> {
         match self {
-            ValueRef::Int(number) => Some(number),
-            ValueRef::Str(bytes) => canonical_i64(bytes),
+            StringRef::Int(number) => Some(number),
+            StringRef::Str(bytes) => canonical_i64(bytes),
         }
     }
 }
 
-/// A value to be stored.
+/// A string to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewValue<'a> {
     /// A string as SET stores it: as an integer if it is a canonical one, else as bytes.
@@ -111,18 +218,33 @@ pub struct EntryView<'a> {
     pub access: u32,
     /// How the value is held.
     pub encoding: Encoding,
-    /// Bytes that the key takes: its allocation and its share of the table.
-    pub size_bytes: usize,
+    /// Bytes of the entry's own block and its share of the table.
+    pub block_bytes: usize,
 }
 
 impl<'a> EntryView<'a> {
-    /// A description that stores the same value with the same encoding elsewhere.
-    pub fn to_new_value(&self) -> NewValue<'a> {
-        match self.value {
-            ValueRef::Int(number) => NewValue::Int(number),
-            ValueRef::Str(bytes) if self.encoding == Encoding::Raw => NewValue::Buffer(bytes),
-            ValueRef::Str(bytes) => NewValue::Raw(bytes),
-        }
+    /// Bytes that the key takes: its block, its share of the table, and its collection.
+    pub fn size_bytes(&self) -> usize {
+        self.block_bytes + collection::memory_bytes(self.value)
+    }
+
+    /// How many elements the collection has; 0 of a string.
+    pub fn elements(&self) -> usize {
+        collection::len(self.value)
+    }
+
+    /// Writes the form of the collection that `Keyspace::import` reads; nothing of a string.
+    pub fn export(&self, out: &mut Vec<u8>) {
+        collection::export(self.value, out);
+    }
+
+    /// A description that stores the same string with the same encoding elsewhere; `None` of a collection.
+    pub fn to_new_string(&self) -> Option<NewValue<'a>> {
+        Some(match self.value.string().ok()? {
+            StringRef::Int(number) => NewValue::Int(number),
+            StringRef::Str(bytes) if self.encoding == Encoding::Raw => NewValue::Buffer(bytes),
+            StringRef::Str(bytes) => NewValue::Raw(bytes),
+        })
     }
 }
 

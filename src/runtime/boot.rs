@@ -295,14 +295,13 @@ fn run_cores(
         match reports.recv() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(ring_refused(&error)),
-            Err(_) => {
-                return Err(Refusal::Host {
-                    what: "A core's executor did not start".to_owned(),
-                    remedy: "See the lines above. Each core's executor locks 512 KiB for its rings: raise the limit with \
-                             'ulimit -l unlimited', or LimitMEMLOCK=infinity in the systemd unit"
+            Err(_) => return Err(Refusal::Host {
+                what: "A core's executor did not start".to_owned(),
+                remedy:
+                    "See the lines above. Each core's executor locks 512 KiB for its rings: raise the limit \
+                             with 'ulimit -l unlimited', or LimitMEMLOCK=infinity in the systemd unit"
                         .to_owned(),
-                })
-            }
+            }),
         }
     }
     tracing::info!(

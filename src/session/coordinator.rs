@@ -107,7 +107,7 @@ pub fn plan(
                 call: call.to_owned(),
             })
             .collect::<Vec<_>>();
-        Ok((merge, parts))
+        Ok::<_, CommandError>((merge, parts))
     };
     let internal = |name: &str, db, key: &[u8]| {
         let command = table.internal(name);

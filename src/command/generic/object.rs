@@ -3,7 +3,7 @@
 use crate::base::error::CommandError;
 use crate::command::help::{self, write_help};
 use crate::command::Ctx;
-use crate::keyspace::{access, EntryView, ValueRef};
+use crate::keyspace::{access, EntryView, StringRef, ValueRef};
 use crate::resp::Args;
 
 /// The integers that Redis shares among all keys that hold them (`OBJ_SHARED_INTEGERS`), and the reference count that
@@ -56,7 +56,7 @@ pub(super) fn refcount(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
 /// How many references Redis would report. Nothing is shared here, but test suites ask for it.
 pub(in crate::command) fn refcount_of(value: ValueRef<'_>) -> i64 {
     match value {
-        ValueRef::Int(number) if SHARED_INTEGERS.contains(&number) => SHARED_REFCOUNT,
+        ValueRef::String(StringRef::Int(number)) if SHARED_INTEGERS.contains(&number) => SHARED_REFCOUNT,
         _ => 1,
     }
 }

@@ -83,11 +83,10 @@ fn rename_key(ctx: &mut Ctx<'_, '_>, args: Args<'_>, replace: bool) -> Result<bo
         return Ok(false);
     }
     let to = ctx.key(args.at(2));
-    let copied = ctx.keyspace.copy_entry((db, from), (db, to), now, replace) == CopyOutcome::Copied;
-    if copied {
-        ctx.keyspace.remove(db, from, now);
+    if !replace && ctx.keyspace.peek(db, to, now).is_some() {
+        return Ok(false);
     }
-    Ok(copied)
+    Ok(ctx.keyspace.move_entry((db, from), (db, to), now))
 }
 
 pub(super) fn move_key(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -97,11 +96,8 @@ pub(super) fn move_key(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
         return Err(CommandError::SAME_OBJECT);
     }
     let key = ctx.first_key(args.at(1));
-    let moved =
-        ctx.keyspace.copy_entry((source_db, key), (target_db, key), now, false) == CopyOutcome::Copied;
-    if moved {
-        ctx.keyspace.remove(source_db, key, now);
-    }
+    let moved = ctx.keyspace.peek(target_db, key, now).is_none()
+        && ctx.keyspace.move_entry((source_db, key), (target_db, key), now);
     ctx.reply.int(i64::from(moved));
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::base::error::CommandError;
 use crate::base::longdouble::LongDouble;
 use crate::base::num::parse_i64;
 use crate::command::Ctx;
-use crate::keyspace::{NewValue, SetExpire, ValueRef};
+use crate::keyspace::{NewValue, SetExpire, StringRef};
 use crate::resp::Args;
 
 pub(super) fn incr(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -30,10 +30,10 @@ pub(super) fn incrbyfloat(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), C
     let increment = LongDouble::parse(args.at(2)).ok_or(CommandError::NOT_FLOAT)?;
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
-    let before = match slot.value() {
+    let before = match slot.string()? {
         None => LongDouble::ZERO,
-        Some(ValueRef::Int(number)) => LongDouble::from(number),
-        Some(ValueRef::Str(bytes)) => LongDouble::parse(bytes).ok_or(CommandError::NOT_FLOAT)?,
+        Some(StringRef::Int(number)) => LongDouble::from(number),
+        Some(StringRef::Str(bytes)) => LongDouble::parse(bytes).ok_or(CommandError::NOT_FLOAT)?,
     };
     let after = before.checked_add(increment).ok_or(CommandError::NOT_FINITE)?.to_text();
     // As in Redis the text stays a text, even if it reads as an integer.
@@ -46,7 +46,7 @@ pub(super) fn incrbyfloat(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), C
 fn add(ctx: &mut Ctx<'_, '_>, key: &[u8], increment: i64) -> Result<(), CommandError> {
     let (key, now) = (ctx.first_key(key), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
-    let before = match slot.value() {
+    let before = match slot.string()? {
         None => 0,
         Some(value) => value.integer().ok_or(CommandError::NOT_INTEGER)?,
     };

@@ -6,7 +6,7 @@
 use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
 use crate::command::Ctx;
-use crate::keyspace::IntText;
+use crate::keyspace::{IntText, ValueRef};
 use crate::resp::{Args, Reply};
 
 /// Strings of this length or longer are refused, so that the table's size can be computed (Redis: `UINT32_MAX - 1`).
@@ -73,9 +73,11 @@ pub(super) fn lcs(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandEr
     let (first, second) = (ctx.first_key(args.at(1)), ctx.key(args.at(2)));
     let mut text = IntText::new();
     // A copy: the second lookup may change the table. It is little beside the table of lengths.
-    let a = ctx.keyspace.lookup_read(ctx.db, first, now).map(|value| value.bytes(&mut text).to_vec());
+    let a = ctx.keyspace.lookup_read(ctx.db, first, now).map(ValueRef::string).transpose();
+    let a = a.map_err(|_| CommandError::LCS_NOT_STRINGS)?.map(|string| string.bytes(&mut text).to_vec());
     let mut text = IntText::new();
-    let b = ctx.keyspace.lookup_read(ctx.db, second, now).map(|value| value.bytes(&mut text));
+    let b = ctx.keyspace.lookup_read(ctx.db, second, now).map(ValueRef::string).transpose();
+    let b = b.map_err(|_| CommandError::LCS_NOT_STRINGS)?.map(|string| string.bytes(&mut text));
     lcs_reply(
         a.as_deref().unwrap_or_default(),
         b.unwrap_or_default(),

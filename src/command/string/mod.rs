@@ -10,7 +10,7 @@ mod part;
 mod value;
 
 use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread, Steps};
-use crate::keyspace::ValueRef;
+use crate::keyspace::StringRef;
 use crate::resp::Reply;
 
 const READ: Flags = Flags::READONLY;
@@ -320,10 +320,10 @@ const fn doc(
 
 /// Replies with a string, or that there is none.
 #[inline]
-fn reply_string(reply: &mut Reply<'_>, value: Option<ValueRef<'_>>) {
+fn reply_string(reply: &mut Reply<'_>, value: Option<StringRef<'_>>) {
     match value {
-        Some(ValueRef::Str(bytes)) => reply.bulk(bytes),
-        Some(ValueRef::Int(number)) => reply.bulk_int(number),
+        Some(StringRef::Str(bytes)) => reply.bulk(bytes),
+        Some(StringRef::Int(number)) => reply.bulk_int(number),
         None => reply.null(),
     }
 }

@@ -4,13 +4,13 @@ use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
 use crate::command::ctx::CommandOptions;
 use crate::command::Ctx;
-use crate::keyspace::{IntText, ValueRef};
+use crate::keyspace::{IntText, StringRef, ValueRef};
 use crate::resp::Args;
 
 pub(super) fn strlen(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let value = ctx.keyspace.lookup_read(ctx.db, key, now);
-    ctx.reply.count(value.map_or(0, ValueRef::string_len));
+    ctx.reply.count(value.map(ValueRef::string).transpose()?.map_or(0, StringRef::string_len));
     Ok(())
 }
 
@@ -19,7 +19,7 @@ pub(super) fn append(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
     // A new string is one argument, which was checked when it was read.
-    if let Some(value) = slot.value() {
+    if let Some(value) = slot.string()? {
         check_length(ctx.options, value.string_len() as u64, bytes)?;
     }
     ctx.reply.count(slot.append(bytes));
@@ -33,8 +33,9 @@ pub(super) fn setrange(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
     // Nothing to write: nothing is created, and no offset is too large.
+    let len = slot.string()?.map_or(0, StringRef::string_len);
     if bytes.is_empty() {
-        ctx.reply.count(slot.value().map_or(0, ValueRef::string_len));
+        ctx.reply.count(len);
         return Ok(());
     }
     check_length(ctx.options, offset, bytes)?;
@@ -49,7 +50,7 @@ pub(super) fn getrange(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut text = IntText::new();
     let bytes = match ctx.keyspace.lookup_read(ctx.db, key, now) {
-        Some(value) => value.bytes(&mut text),
+        Some(value) => value.string()?.bytes(&mut text),
         None => b"",
     };
     ctx.reply.bulk(part(bytes, start, end));

@@ -7,7 +7,7 @@ use super::reply_string;
 use crate::base::error::CommandError;
 use crate::base::key::Key;
 use crate::command::Ctx;
-use crate::keyspace::{NewValue, SetExpire};
+use crate::keyspace::{NewValue, SetExpire, ValueRef};
 use crate::resp::Args;
 
 /// How many keys of a MGET are looked up together, so that their cache misses overlap.
@@ -15,7 +15,7 @@ const WAVE: usize = 16;
 
 pub(super) fn get(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
-    reply_string(ctx.reply, ctx.keyspace.lookup_read(ctx.db, key, now));
+    reply_string(ctx.reply, ctx.keyspace.lookup_read(ctx.db, key, now).map(ValueRef::string).transpose()?);
     Ok(())
 }
 
@@ -28,7 +28,9 @@ pub(super) fn mget(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandE
         keys.iter().for_each(|key| ctx.keyspace.prefetch_bucket(ctx.db, key.hash()));
         keys.iter().for_each(|key| ctx.keyspace.prefetch_entry(ctx.db, key.hash()));
         for key in keys {
-            reply_string(ctx.reply, ctx.keyspace.lookup_read(ctx.db, key, now));
+            // A key of another type counts as absent.
+            let value = ctx.keyspace.lookup_read(ctx.db, key, now);
+            reply_string(ctx.reply, value.and_then(|value| value.string().ok()));
         }
     }
     Ok(())
@@ -38,7 +40,7 @@ pub(super) fn getdel(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
     slot.count_read();
-    reply_string(ctx.reply, slot.value());
+    reply_string(ctx.reply, slot.string()?);
     slot.remove();
     Ok(())
 }
@@ -47,7 +49,7 @@ pub(super) fn getset(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
     slot.count_read();
-    reply_string(ctx.reply, slot.value());
+    reply_string(ctx.reply, slot.string()?);
     slot.set(NewValue::Bytes(args.at(2)), SetExpire::Clear);
     Ok(())
 }
@@ -66,16 +68,16 @@ pub(super) fn getex(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Command
         return Ok(());
     }
     match lifetime {
-        Lifetime::Unsaid => reply_string(ctx.reply, slot.value()),
+        Lifetime::Unsaid => reply_string(ctx.reply, slot.string()?),
         Lifetime::Word => {
-            reply_string(ctx.reply, slot.value());
+            reply_string(ctx.reply, slot.string()?);
             if slot.expire_at().is_some() {
                 slot.set_expire(None);
             }
         }
         Lifetime::Time(option, text) => {
             let deadline = option.deadline(text, now, "getex")?;
-            reply_string(ctx.reply, slot.value());
+            reply_string(ctx.reply, slot.string()?);
             if deadline <= now {
                 slot.remove();
             } else {
@@ -105,7 +107,7 @@ pub(super) fn set(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandEr
     let permitted = options.condition.permits(slot.exists());
     if options.get {
         slot.count_read();
-        reply_string(ctx.reply, slot.value());
+        reply_string(ctx.reply, slot.string()?);
     } else if permitted {
         ctx.reply.ok();
     } else {

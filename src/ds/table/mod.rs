@@ -195,6 +195,24 @@ impl<E: Element> Table<E> {
         Some(unsafe { E::borrow(self.word(position).pointer()) })
     }
 
+    /// Whether there is an element whose key may have this hash: one with the hash's first and last bits.
+    pub fn has_hash(&self, hash: u64) -> bool {
+        let Some(segment) = self.segment(hash) else { return false };
+        let tag = tag_of(hash);
+        let mut index = segment.home(tag);
+        for _ in 0..segment.buckets() {
+            let bucket = segment.bucket(index);
+            if !bucket.matching(tag).is_empty() {
+                return true;
+            }
+            if !bucket.overflowed() {
+                return false;
+            }
+            index = segment.next(index);
+        }
+        false
+    }
+
     /// The place of this key, whether or not an element is there.
     #[inline]
     pub fn place<'t>(&'t mut self, hash: u64, key: &[u8]) -> Place<'t, E> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{mpsc, Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::{eventually, eventually_some, Client};
 
@@ -381,8 +382,15 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
+    /// How it ended, if it has; then all that it has printed is in the log.
     fn exited(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap().try_wait().unwrap()
+        let status = self.child.lock().unwrap().try_wait().unwrap()?;
+        // The threads that read its pipes hold the log, too. A child of its own may keep a pipe open: not for ever.
+        let start = Instant::now();
+        while Arc::strong_count(&self.log) > 1 && start.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(status)
     }
 
     fn signal(&self, signal: libc::c_int) {
