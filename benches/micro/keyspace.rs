@@ -11,7 +11,7 @@ use ringward::base::ids::DbIndex;
 use ringward::base::key::{KeyHash, KeyHasher};
 use ringward::base::prng::Prng;
 use ringward::base::time::UnixMs;
-use ringward::keyspace::{Keyspace, KeyspaceOptions, NewValue, SetExpire, ValueRef};
+use ringward::keyspace::{Keyspace, KeyspaceOptions, NewValue, SetExpire, StringRef, ValueRef};
 
 const KEYS: usize = 1_000_000;
 
@@ -105,8 +105,8 @@ fn get(keyspace: &mut Keyspace, key: &Drawn, _: usize) {
     let key = keyspace.hasher().key_with(&key.bytes, key.hash);
     // The value's last byte, since a reply would need all of them.
     divan::black_box(match keyspace.lookup_read(DB, key, NOW) {
-        Some(ValueRef::Str(bytes)) => bytes.last().copied(),
-        Some(ValueRef::Int(_)) | None => None,
+        Some(ValueRef::String(StringRef::Str(bytes))) => bytes.last().copied(),
+        Some(_) | None => None,
     });
 }
 
