@@ -1,6 +1,9 @@
 //! Data structures that know no command: the shard's allocator, its hash table, and the collections.
 
+mod block;
+pub mod bytes;
 pub mod collection;
+pub mod listpack;
 pub mod placeholder;
 pub mod slab;
 pub mod table;
