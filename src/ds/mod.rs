@@ -3,6 +3,7 @@
 mod block;
 pub mod bytes;
 pub mod collection;
+pub mod intset;
 pub mod listpack;
 pub mod placeholder;
 pub mod slab;
