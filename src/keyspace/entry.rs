@@ -29,6 +29,7 @@ use super::{
 use crate::{
     base::time::UnixMs,
     ds::{
+        bytes::same_bytes,
         collection::Collection,
         slab::{class_size, Slab},
         table::Element,
@@ -741,25 +742,6 @@ fn greedy(len: usize) -> usize {
     }
 }
 
-/// Whether two strings are the same. Keys are mostly short, and calling `memcmp` for them costs more than comparing.
-#[inline(always)]
-fn same_bytes(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let word =
-        |bytes: &[u8], at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    // The words overlap where the length is not a multiple of eight.
-    match a.len() {
-        len @ 8..=16 => word(a, 0) ^ word(b, 0) | word(a, len - 8) ^ word(b, len - 8) == 0,
-        len @ 17..=32 => {
-            let start = word(a, 0) ^ word(b, 0) | word(a, 8) ^ word(b, 8);
-            start | word(a, len - 16) ^ word(b, len - 16) | word(a, len - 8) ^ word(b, len - 8) == 0
-        }
-        _ => a == b,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -917,19 +899,5 @@ mod tests {
         assert_eq!(string(&new), StringRef::Str(b"-12x"));
         entry.free(&mut slab);
         new.free(&mut slab);
-    }
-
-    #[test]
-    fn short_strings_compare_like_slices() {
-        for len in 0..70 {
-            let a = pattern(len, 1);
-            assert!(same_bytes(&a, &a.clone()));
-            assert!(!same_bytes(&a, &pattern(len + 1, 1)));
-            for i in 0..len {
-                let mut b = a.clone();
-                b[i] ^= 0x10;
-                assert!(!same_bytes(&a, &b), "length {len}, byte {i}");
-            }
-        }
     }
 }
