@@ -1,3 +1,5 @@
+//! Listpacks against bytes that Redis wrote, against a vector of strings, and against damage.
+
 use super::*;
 use crate::base::prng::Prng;
 
@@ -261,7 +263,7 @@ impl Model {
 
 #[test]
 fn it_behaves_as_a_vector_of_strings() {
-    let (seeds, steps) = if cfg!(miri) { (1, 60) } else { (10, 800) };
+    let (seeds, steps) = if cfg!(miri) { (1, 60) } else { (20, 1500) };
     for seed in 0..seeds {
         let mut prng = Prng::new(seed);
         let mut model = Model::new();
