@@ -76,7 +76,7 @@ impl Harness {
             return out;
         }
         let Run::Shard(handler, _) = spec.run else { panic!("{} does not run on a shard", spec.name) };
-        let first_key = spec.key_indexes(args.len()).next();
+        let first_key = spec.key_indexes(args).next();
         let hash = first_key.map_or(KeyHash::default(), |at| self.keyspace.hasher().hash(args.at(at)));
         let mut reply = Reply::new(&mut out, self.proto);
         let done = handler(

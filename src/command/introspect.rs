@@ -125,7 +125,7 @@ pub fn command_getkeys(
     for keys in spec.keys.iter().filter(is_key) {
         let flags = actual_flags(spec, keys, &words);
         let before = found.len();
-        found.extend(keys.indexes(words.len()).map(|index| (words[index], flags)));
+        found.extend(keys.indexes(words.len(), |index| words[index]).map(|index| (words[index], flags)));
         if found.len() == before {
             found.clear();
             break;
@@ -217,7 +217,7 @@ struct LegacyRange {
     first: i64,
     last: i64,
     step: i64,
-    /// There are keys outside the range: the command has `movablekeys`.
+    /// There are keys outside the range, or their number is not known: the command has `movablekeys`.
     is_partial: bool,
 }
 
@@ -228,8 +228,9 @@ impl LegacyRange {
             last if last < 0 => last,
             last => i64::from(keys.first) + last,
         };
-        let is_partial = keys.iter().any(|keys| keys.flags.contains(&"incomplete"));
-        if let [only] = keys {
+        let is_partial = keys.iter().any(|keys| keys.is_counted() || keys.flags.contains(&"incomplete"));
+        let keys = keys.iter().filter(|keys| !keys.is_counted());
+        if let [only] = keys.clone().collect::<Vec<_>>()[..] {
             return LegacyRange {
                 first: only.first.into(),
                 last: last_of(only),
@@ -253,7 +254,7 @@ impl LegacyRange {
     }
 }
 
-/// One key specification; all of ours begin at an index and cover a range.
+/// One key specification; all of ours begin at an index.
 fn write_key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
     reply.map(3);
     reply.bulk(b"flags");
@@ -268,16 +269,19 @@ fn write_key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
     reply.int(keys.first.into());
     reply.bulk(b"find_keys");
     reply.map(2);
+    let step = i64::from(keys.step);
+    let (kind, numbers) = match keys.is_counted() {
+        true => ("keynum", [("keynumidx", 0), ("firstkey", 1), ("keystep", step)]),
+        false => ("range", [("lastkey", keys.last.into()), ("keystep", step), ("limit", 0)]),
+    };
     reply.bulk(b"type");
-    reply.bulk(b"range");
+    reply.bulk(kind.as_bytes());
     reply.bulk(b"spec");
-    reply.map(3);
-    reply.bulk(b"lastkey");
-    reply.int(keys.last.into());
-    reply.bulk(b"keystep");
-    reply.int(keys.step.into());
-    reply.bulk(b"limit");
-    reply.int(0);
+    reply.map(numbers.len());
+    for (name, number) in numbers {
+        reply.bulk(name.as_bytes());
+        reply.int(number);
+    }
 }
 
 fn write_names<S: AsRef<str>>(names: &[S], reply: &mut Reply<'_>) {
@@ -446,6 +450,8 @@ mod tests {
             (&[KeySpec::rest(1, 1, &[]), one(1)], (1, -1, 1, true)),
             (&[KeySpec { first: 1, last: 1, step: 1, flags: &[] }], (1, 2, 1, false)),
             (&[KeySpec::one(1, &["RO", "incomplete"])], (1, 1, 1, true)),
+            (&[KeySpec::counted(1, &[])], (0, 0, 0, true)),
+            (&[one(1), KeySpec::counted(2, &[])], (1, 1, 1, true)),
         ] {
             let range = LegacyRange::of(keys);
             assert_eq!((range.first, range.last, range.step, range.is_partial), expected, "{keys:?}");

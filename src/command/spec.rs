@@ -5,6 +5,7 @@
 
 use super::ctx::Ctx;
 use crate::base::error::CommandError;
+use crate::base::num::parse_i64;
 use crate::resp::Args;
 
 /// A function that runs a command on one shard and writes its reply.
@@ -394,10 +395,10 @@ pub struct Deprecated {
 /// One group of keys among the arguments (Redis 7's key specifications).
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
-    /// The first key's argument.
+    /// The first key's argument; with `COUNTED` keys the argument that tells their number, after which they stand.
     pub first: u8,
     /// The last key's argument: relative to `first` where it is not negative, else counted from the end (-1 is the
-    /// last argument).
+    /// last argument). Or `COUNTED`.
     pub last: i8,
     /// From one key to the next.
     pub step: u8,
@@ -407,6 +408,9 @@ pub struct KeySpec {
 }
 
 impl KeySpec {
+    /// Stands for the last key's argument where the request tells how many keys there are.
+    pub const COUNTED: i8 = i8::MIN;
+
     /// One key at argument `first`.
     pub const fn one(first: u8, flags: &'static [&'static str]) -> KeySpec {
         KeySpec { first, last: 0, step: 1, flags }
@@ -417,15 +421,31 @@ impl KeySpec {
         KeySpec { first, last: -1, step, flags }
     }
 
-    /// The arguments that are keys in a request of `argc` arguments.
-    pub fn indexes(&self, argc: usize) -> impl Iterator<Item = usize> {
+    /// As many as argument `number` says, after it.
+    pub const fn counted(number: u8, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec { first: number, last: KeySpec::COUNTED, step: 1, flags }
+    }
+
+    /// Whether the request tells how many keys there are.
+    pub const fn is_counted(&self) -> bool {
+        self.last == KeySpec::COUNTED
+    }
+
+    /// The arguments that are keys in a request of `argc` arguments, which `arg` gives by index. A number of keys that
+    /// is none, or more than there are arguments, leads to none.
+    pub fn indexes<'a>(&self, argc: usize, arg: impl Fn(usize) -> &'a [u8]) -> impl Iterator<Item = usize> {
         let first = usize::from(self.first);
-        let last = if self.last >= 0 {
-            first + self.last as usize
-        } else {
-            argc.saturating_sub(usize::from(self.last.unsigned_abs()))
+        let keys = match self.last {
+            KeySpec::COUNTED => {
+                let count = (first < argc).then(|| parse_i64(arg(first))).flatten();
+                let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+                let count = if count < argc.saturating_sub(first) { count } else { 0 };
+                first + 1..first + 1 + count
+            }
+            last @ 0.. => first..argc.min(first + last as usize + 1),
+            last => first..(argc + 1).saturating_sub(usize::from(last.unsigned_abs())),
         };
-        (first..argc.min(last + 1)).step_by(usize::from(self.step))
+        keys.step_by(usize::from(self.step))
     }
 }
 
@@ -533,9 +553,9 @@ impl Spec {
         }
     }
 
-    /// The arguments that are keys in a request of `argc` arguments, in order of the key specifications.
-    pub fn key_indexes(&self, argc: usize) -> impl Iterator<Item = usize> {
-        self.keys.iter().flat_map(move |keys| keys.indexes(argc))
+    /// The arguments of a request that are keys, in order of the key specifications.
+    pub fn key_indexes<'a>(&'a self, args: Args<'a>) -> impl Iterator<Item = usize> + 'a {
+        self.keys.iter().flat_map(move |keys| keys.indexes(args.len(), move |index| args.at(index)))
     }
 
     /// All its ACL categories: those of its row, and those that follow from flags and group.

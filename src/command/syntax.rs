@@ -234,7 +234,7 @@ fn joined(mut args: Vec<Arg>) -> Arg {
 fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
     let covering = |at: usize| {
         keys.iter().position(|spec| {
-            let from = usize::from(spec.first);
+            let from = usize::from(spec.first) + usize::from(spec.is_counted());
             let reaches = spec.last < 0 || at <= from + spec.last as usize;
             at >= from
                 && reaches
@@ -306,8 +306,8 @@ fn kind_of(command: &str, name: &str) -> ArgKind {
         "unix-time-seconds" | "unix-time-milliseconds" => ArgKind::UnixTime,
         "increment" if command.ends_with("float") => ArgKind::Double,
         "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end" | "increment"
-        | "index" | "index1" | "index2" | "milliseconds" | "min-match-len" | "offset" | "protover"
-        | "seconds" | "start" | "timeout" | "version" => ArgKind::Integer,
+        | "index" | "index1" | "index2" | "limit" | "milliseconds" | "min-match-len" | "numkeys"
+        | "offset" | "protover" | "seconds" | "start" | "timeout" | "version" => ArgKind::Integer,
         _ if name.ends_with("pattern") => ArgKind::Pattern,
         _ => ArgKind::String,
     }
@@ -343,12 +343,13 @@ mod tests {
         args.iter().map(show_one).collect::<Vec<_>>().join(" ")
     }
 
-    static KEYS: [KeySpec; 5] = [
+    static KEYS: [KeySpec; 6] = [
         KeySpec::one(1, &[]),
         KeySpec::one(2, &[]),
         KeySpec { first: 1, last: 1, step: 1, flags: &[] },
         KeySpec::rest(1, 1, &[]),
         KeySpec::rest(1, 2, &[]),
+        KeySpec::counted(1, &[]),
     ];
 
     fn parsed(name: &'static str, keys: &'static [KeySpec], syntax: &'static str) -> Option<String> {
@@ -408,6 +409,12 @@ mod tests {
                 &[],
                 "cursor [MATCH pattern] [COUNT count] [TYPE type]",
                 "cursor:integer pattern:pattern=MATCH? count:integer=COUNT? type:string=TYPE?",
+            ),
+            (
+                "sintercard",
+                &KEYS[5..6],
+                "numkeys key [key ...] [LIMIT limit]",
+                "numkeys:integer key:key*#0 limit:integer=LIMIT?",
             ),
             ("incrbyfloat", one, "key increment", "key:key#0 increment:double"),
             ("object|encoding", &KEYS[1..2], "key", "key:key#0"),

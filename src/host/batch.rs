@@ -515,7 +515,7 @@ impl<T: Ticks> Host<T> {
     ) -> Flow {
         let shards = self.placement.len() as u16;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
-        let first_key = spec.key_indexes(args.len()).next().map(|i| self.hasher.hash(args.at(i)));
+        let first_key = spec.key_indexes(args).next().map(|i| self.hasher.hash(args.at(i)));
         let head = CallHead {
             command,
             db: session.db,

@@ -79,7 +79,7 @@ pub enum Decision {
 /// Whether all keys of a request lie on one shard, and on which; `None` if they do not. A request without keys, or
 /// with an incomplete last group, lies where its first key would.
 pub fn single_shard(spec: &Spec, args: Args<'_>, shards: u16) -> Option<ShardId> {
-    let mut indexes = spec.key_indexes(args.len());
+    let mut indexes = spec.key_indexes(args);
     let first = indexes.next().map_or(ShardId(0), |i| shard_of_key(args.at(i), shards));
     indexes.all(|i| shard_of_key(args.at(i), shards) == first).then_some(first)
 }
@@ -210,7 +210,7 @@ fn by_shard(
     let mut parts: Vec<PlannedPart> = Vec::new();
     let mut part_of_shard = vec![u16::MAX; usize::from(shards)];
     let mut order = Vec::new();
-    for index in spec.key_indexes(args.len()) {
+    for index in spec.key_indexes(args) {
         let key = args.at(index);
         let shard = shard_of_key(key, shards);
         let part = &mut part_of_shard[shard.index()];

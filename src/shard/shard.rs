@@ -176,9 +176,7 @@ impl Shard {
             return Claims::Whole(mode);
         }
         let hasher = self.keyspace.hasher();
-        Claims::Keys(
-            spec.key_indexes(call.args.len()).map(|i| (hasher.hash(call.args.at(i)), mode)).collect(),
-        )
+        Claims::Keys(spec.key_indexes(call.args).map(|i| (hasher.hash(call.args.at(i)), mode)).collect())
     }
 
     /// A transaction's part has arrived, in the sequencer's order.
