@@ -31,7 +31,7 @@ mod version;
 use std::{marker::PhantomData, ptr::NonNull};
 
 pub use place::Place;
-pub use scan::CURSOR_END;
+pub use scan::{Iter, CURSOR_END};
 pub use sweep::{Drain, Sweep, Visit};
 pub use version::BucketAt;
 

@@ -1,4 +1,4 @@
-//! SCAN and RANDOMKEY.
+//! SCAN, RANDOMKEY, and walks that may stop early.
 //!
 //! A scan goes through the hash space in order: segments by their prefix, and within a segment the elements by their
 //! tag, which is the order of their homes whatever the segment's size. A cursor says how far it got: all elements with
@@ -10,6 +10,8 @@
 //! 46                         20            4        0
 //! | prefix, 26 bits          | tag, 16     | depth, 5 |
 //! ```
+
+use smallvec::SmallVec;
 
 use super::{
     bucket::SLOTS,
@@ -24,6 +26,9 @@ pub const CURSOR_END: u64 = 1 << 47;
 
 /// How many times `random` tries before it takes the next best element.
 const RANDOM_TRIES: usize = 128;
+
+/// How many elements an iterator looks up at a time.
+const ITER_PAGE: usize = 16;
 
 /// How far a scan got.
 #[derive(Clone, Copy)]
@@ -101,6 +106,11 @@ impl<E: Element> Table<E> {
         0
     }
 
+    /// All elements, each once, in no particular order.
+    pub fn iter(&self) -> Iter<'_, E> {
+        Iter { table: self, page: SmallVec::new(), cursor: Some(0) }
+    }
+
     /// A random element, all with the same probability (but for hashes all alike); `None` of an empty table.
     ///
     /// A random directory entry counts only if it is its segment's first, and a random slot of the largest segment's
@@ -140,6 +150,29 @@ impl<E: Element> Table<E> {
                 return found;
             }
         }
+    }
+}
+
+/// See `Table::iter`.
+pub struct Iter<'t, E: Element> {
+    table: &'t Table<E>,
+    /// Elements that were looked up and not yet taken.
+    page: SmallVec<[E::Ref<'t>; 2 * ITER_PAGE]>,
+    /// Where to go on; `None` at the end.
+    cursor: Option<u64>,
+}
+
+impl<'t, E: Element> Iterator for Iter<'t, E> {
+    type Item = E::Ref<'t>;
+
+    #[inline]
+    fn next(&mut self) -> Option<E::Ref<'t>> {
+        while self.page.is_empty() {
+            let page = &mut self.page;
+            let next = self.table.scan(self.cursor?, ITER_PAGE, |element| page.push(element));
+            self.cursor = (next != 0).then_some(next);
+        }
+        self.page.pop()
     }
 }
 

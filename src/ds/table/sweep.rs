@@ -145,6 +145,34 @@ impl<E: Element> Table<E> {
         cursor.pack()
     }
 
+    /// Frees about `budget` elements, rounded up to whole segments; how many it was. Zero when there are none left.
+    /// Between the first step and the last the table is good for nothing else.
+    pub fn drain_step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
+        let before = self.len;
+        while before - self.len < budget.max(1) as u64 {
+            let Some(reference) = self.pop_segment() else { break };
+            // SAFETY: the segment is ours alone now, and so are its elements; each is freed once.
+            unsafe {
+                let segment = reference.get();
+                self.len -= segment.len() as u64;
+                self.volatile -= u64::from(segment.header().volatile);
+                prefetch_bucket_elements(&segment, 0);
+                for index in 0..segment.buckets() {
+                    if index + 1 < segment.buckets() {
+                        prefetch_bucket_elements(&segment, index + 1);
+                    }
+                    let bucket = segment.bucket(index);
+                    bucket.occupied().for_each(|slot| E::from_raw(bucket.word(slot).pointer()).free(slab));
+                }
+                reference.free(slab);
+            }
+        }
+        if self.directory.is_empty() {
+            self.set_directory(slab, Vec::new());
+        }
+        before - self.len
+    }
+
     /// Takes the table apart, bit by bit.
     pub fn into_drain(self) -> Drain<E> {
         Drain(self)
@@ -157,28 +185,7 @@ pub struct Drain<E>(Table<E>);
 impl<E: Element> Drain<E> {
     /// Frees about `budget` elements, rounded up to whole segments; how many it was. Zero when there are none left.
     pub fn step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
-        let before = self.0.len;
-        while before - self.0.len < budget.max(1) as u64 {
-            let Some(reference) = self.0.pop_segment() else { break };
-            // SAFETY: the segment is ours alone now, and so are its elements; each is freed once.
-            unsafe {
-                let segment = reference.get();
-                self.0.len -= segment.len() as u64;
-                prefetch_bucket_elements(&segment, 0);
-                for index in 0..segment.buckets() {
-                    if index + 1 < segment.buckets() {
-                        prefetch_bucket_elements(&segment, index + 1);
-                    }
-                    let bucket = segment.bucket(index);
-                    bucket.occupied().for_each(|slot| E::from_raw(bucket.word(slot).pointer()).free(slab));
-                }
-                reference.free(slab);
-            }
-        }
-        if self.is_empty() {
-            self.0.set_directory(slab, Vec::new());
-        }
-        before - self.0.len
+        self.0.drain_step(slab, budget)
     }
 
     /// How many elements are left.

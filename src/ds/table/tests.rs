@@ -139,6 +139,9 @@ impl Harness {
             assert_eq!(seen.insert(number.key(), value), None, "seen twice");
         });
         assert!(seen.iter().eq(self.model.iter().map(|(key, (value, _))| (key, value))));
+        let mut walked: Vec<u64> = self.table.iter().map(NumberRef::key).collect();
+        walked.sort_unstable();
+        assert!(walked.iter().eq(self.model.keys()), "each once");
         for (&key, &(value, _)) in &self.model {
             assert_eq!(self.find(key), Some(value));
         }
@@ -165,6 +168,7 @@ impl Harness {
 
     fn drain(self) {
         let Harness { table, mut slab, .. } = self;
+        assert_eq!(table.iter().take(20).count() as u64, table.len().min(20));
         let mut drain = table.into_drain();
         while !drain.is_empty() {
             let before = drain.len();
