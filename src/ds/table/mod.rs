@@ -250,12 +250,29 @@ impl<E: Element> Table<E> {
     }
 
     /// Calls `f` with every element, in no particular order.
-    pub fn for_each(&self, mut f: impl FnMut(E::Ref<'_>)) {
+    pub fn for_each<'t>(&'t self, mut f: impl FnMut(E::Ref<'t>)) {
         let mut at = 0;
         while let Some(&reference) = self.directory.get(at) {
             at += self.entries_of(reference);
             // SAFETY: segments in the directory live, and with `self` borrowed nobody changes them or their elements.
             unsafe { reference.get().for_each(|_, word| f(E::borrow(word.pointer()))) };
+        }
+    }
+
+    /// Calls `f` with every volatile element, in no particular order; the others are not even looked at.
+    pub fn for_each_volatile<'t>(&'t self, mut f: impl FnMut(E::Ref<'t>)) {
+        let mut at = 0;
+        while let Some(&reference) = self.directory.get(at) {
+            at += self.entries_of(reference);
+            // SAFETY: segments in the directory live, and with `self` borrowed nobody changes them.
+            let segment = unsafe { reference.get() };
+            if segment.header().volatile == 0 {
+                continue;
+            }
+            for bucket in (0..segment.buckets()).map(|index| segment.bucket(index)) {
+                // SAFETY: slots with a volatile word hold elements of ours.
+                bucket.volatile().for_each(|slot| f(unsafe { E::borrow(bucket.word(slot).pointer()) }));
+            }
         }
     }
 

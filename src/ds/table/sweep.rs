@@ -149,7 +149,8 @@ impl<E: Element> Table<E> {
     /// Between the first step and the last the table is good for nothing else.
     pub fn drain_step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
         let before = self.len;
-        while before - self.len < budget.max(1) as u64 {
+        // Segments without elements come for nothing, so that with the last element the directory is empty, too.
+        while self.len == 0 || before - self.len < budget.max(1) as u64 {
             let Some(reference) = self.pop_segment() else { break };
             // SAFETY: the segment is ours alone now, and so are its elements; each is freed once.
             unsafe {
