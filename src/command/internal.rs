@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread};
 use super::Ctx;
 use crate::base::error::CommandError;
+use crate::base::num::parse_i64;
 use crate::base::time::UnixMs;
-use crate::keyspace::{EntryView, NewValue, SetExpire, ValueKind};
+use crate::keyspace::{EntryView, NewValue, SetExpire, ValueKind, Version};
 use crate::resp::Args;
 
 /// The rows of this family.
@@ -33,6 +34,30 @@ pub static SPECS: &[Spec] = &[
     )
     .flags(Flags::WRITE.with(Flags::INTERNAL))
     .keys(&[KeySpec::one(1, &["OW", "update"])]),
+    Spec::new(
+        "_forget",
+        2,
+        Run::Shard(forget, Spread::One),
+        doc("Empties the scratch database, into which values were lent.", "key"),
+    )
+    .flags(Flags::WRITE.with(Flags::INTERNAL))
+    .keys(&[KeySpec::one(1, &["RM", "delete"])]),
+    Spec::new(
+        "_watch",
+        -2,
+        Run::Shard(watch, Spread::Interleave),
+        doc("Begins to watch keys; replies with what they are at.", "key [key ...]"),
+    )
+    .flags(Flags::READONLY.with(Flags::INTERNAL))
+    .keys(&[KeySpec::rest(1, 1, &["RO"])]),
+    Spec::new(
+        "_watched",
+        3,
+        Run::Shard(watched, Spread::One),
+        doc("Whether a watched key is still what it was: 1 or 0.", "key version"),
+    )
+    .flags(Flags::READONLY.with(Flags::INTERNAL))
+    .keys(&[KeySpec::one(1, &["RO"])]),
 ];
 
 const fn doc(summary: &'static str, syntax: &'static str) -> Doc {
@@ -71,6 +96,31 @@ fn import(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     }
     ctx.reply.ok();
+    Ok(())
+}
+
+fn forget(ctx: &mut Ctx<'_, '_>, _: Args<'_>) -> Result<(), CommandError> {
+    let scratch = ctx.keyspace.scratch();
+    ctx.keyspace.flush(scratch);
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn watch(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    let now = ctx.now_ms();
+    ctx.reply.array(args.len() - 1);
+    for key in args.iter_from(1) {
+        let version = ctx.keyspace.watch(ctx.db, ctx.key(key), now);
+        ctx.reply.int(version.0 as i64);
+    }
+    Ok(())
+}
+
+fn watched(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    let now = ctx.now_ms();
+    let version = Version(parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)? as u64);
+    let unchanged = ctx.keyspace.is_unchanged(ctx.db, ctx.first_key(args.at(1)), now, version);
+    ctx.reply.int(i64::from(unchanged));
     Ok(())
 }
 

@@ -21,6 +21,7 @@ pub mod spec;
 pub mod string;
 pub mod syntax;
 pub mod table;
+pub mod transaction;
 
 pub use ctx::Ctx;
 pub use spec::{Handler, Spec};

@@ -66,6 +66,9 @@ pub enum Spread {
     Ok,
     /// Two steps, looking first and writing then; the coordinator knows each (RENAME, COPY, MSETNX).
     Steps(Steps),
+    /// The shard of the first key runs it, with what the keys of the other shards hold lent to it; only the first key
+    /// may be written (SUNIONSTORE, PFCOUNT). The function reads its sources by `Ctx::source` or `Ctx::sources`.
+    Gather,
     /// Every shard, keys or none: integers are added up (DBSIZE).
     EverySum,
     /// Every shard: the arrays are joined (KEYS).
@@ -89,6 +92,13 @@ pub enum Steps {
     Msetnx,
     /// LCS.
     Lcs,
+    /// It runs on the first key that is there (LMPOP, BLPOP). A command with many keys and otherwise the same
+    /// arguments must do the same when it is given that key alone.
+    First,
+    /// LMOVE, RPOPLPUSH and their blocking kin.
+    ListMove,
+    /// SMOVE.
+    SetMove,
 }
 
 /// Commands that the session itself runs.
@@ -123,8 +133,13 @@ pub enum SessionOp {
     CommandHelp,
     CommandInfo,
     CommandList,
+    Discard,
+    Exec,
     Lolwut,
+    Multi,
     Time,
+    Unwatch,
+    Watch,
 }
 
 /// Commands that concern the whole process.
@@ -476,6 +491,8 @@ pub enum Group {
     Connection,
     /// The server.
     Server,
+    /// MULTI and its kin.
+    Transactions,
 }
 
 impl Group {
@@ -486,6 +503,7 @@ impl Group {
             Group::String => "string",
             Group::Connection => "connection",
             Group::Server => "server",
+            Group::Transactions => "transactions",
         }
     }
 }
@@ -568,6 +586,7 @@ impl Spec {
                 Group::String => Categories::STRING,
                 Group::Connection => Categories::CONNECTION,
                 Group::Server => Categories::NONE,
+                Group::Transactions => Categories::TRANSACTION,
             });
         }
         if self.flags.has(Flags::WRITE) {

@@ -3,8 +3,10 @@
 //! One table per process, made at start: the families' rows, then `rename-command` applied to their names. Found by
 //! one multiplication and usually one comparison, since this happens for every request.
 
+use std::collections::BTreeMap;
+
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, debug, generic, internal, server, string};
+use super::{connection, debug, generic, internal, server, string, transaction};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,8 @@ pub struct Table {
     short: Vec<bool>,
     /// Where the subcommands of a container stand in `specs`.
     children: Vec<std::ops::Range<u16>>,
+    /// Commands and subcommands by the names of their rows, whatever clients call them.
+    by_spec: BTreeMap<&'static str, CommandId>,
     /// Top-level names, lower case, by `bucket_of`; open addressing, at most half full.
     names: Vec<Option<Name>>,
 }
@@ -63,8 +67,13 @@ impl Table {
     /// # Errors
     /// The text for the log if a renamed command does not exist or the new name is taken.
     pub fn new(renames: &[(String, String)]) -> Result<Table, String> {
-        let mut table =
-            Table { specs: Vec::new(), short: Vec::new(), children: Vec::new(), names: vec![None; 1024] };
+        let mut table = Table {
+            specs: Vec::new(),
+            short: Vec::new(),
+            children: Vec::new(),
+            by_spec: BTreeMap::new(),
+            names: vec![None; 1024],
+        };
         let mut names: Vec<(String, CommandId)> = Vec::new();
         for spec in families() {
             let id = table.add(spec);
@@ -108,6 +117,7 @@ impl Table {
     fn add(&mut self, spec: &'static Spec) -> CommandId {
         let id = CommandId(self.specs.len() as u16);
         self.specs.push(spec);
+        self.by_spec.insert(spec.name, id);
         self.short.push(is_short(spec));
         self.children.push(0..0);
         id
@@ -155,8 +165,7 @@ impl Table {
     /// # Panics
     /// If there is no such row: the names are constants of this program.
     pub fn internal(&self, name: &str) -> CommandId {
-        let at = self.specs.iter().position(|spec| spec.name == name);
-        CommandId(at.expect("a row of this name") as u16)
+        *self.by_spec.get(name).expect("a row of this name")
     }
 
     /// How many commands and subcommands there are.
@@ -200,6 +209,7 @@ fn families() -> impl Iterator<Item = &'static Spec> {
         .chain(generic::SPECS)
         .chain(connection::SPECS)
         .chain(server::SPECS)
+        .chain(transaction::SPECS)
         .chain(internal::SPECS)
         .chain(debug::SPECS)
 }

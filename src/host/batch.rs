@@ -466,6 +466,12 @@ impl<T: Ticks> Host<T> {
         }
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         session.last_command = command;
+        if session.multi.is_some() {
+            if let Some(flow) = self.enqueue(index, command, spec, args) {
+                return flow;
+            }
+        }
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         let flow = match spec.run {
             Run::Shard(_, spread) => self.data_command(index, command, spec, spread, args),
             Run::Session(op) => self.session_command(index, command, op, args),
@@ -581,9 +587,12 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Answers with an error before the command has run.
-    fn refuse(&mut self, index: u32, command: Option<CommandId>, error: &CommandError) -> Flow {
+    pub(super) fn refuse(&mut self, index: u32, command: Option<CommandId>, error: &CommandError) -> Flow {
         if let Some(command) = command {
             self.command_stats[command.index()].rejected += 1;
+        }
+        if let Some(multi) = self.session(index).and_then(|session| session.multi.as_mut()) {
+            multi.aborted = true;
         }
         self.reply_error(index, error);
         if let Some(session) = self.session(index) {

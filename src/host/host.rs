@@ -96,6 +96,8 @@ pub struct Host<T> {
     pub(super) table: Arc<Table>,
     pub(super) config: Arc<Config>,
     pub(super) hasher: KeyHasher,
+    /// The configuration's limits for commands.
+    pub(super) command_options: CommandOptions,
     pub(super) ticks: T,
     pub(super) now: Now,
     pub(super) rng: Prng,
@@ -168,6 +170,7 @@ impl<T: Ticks> Host<T> {
             command_stats: (0..table.len()).map(|_| CommandStats::default()).collect(),
             table,
             hasher,
+            command_options: command_options(&config),
             ticks,
             now: Now::default(),
             rng,
@@ -254,6 +257,7 @@ impl<T: Ticks> Host<T> {
                 if *session == index)
         });
         self.remove_monitor(index);
+        self.discard(index);
         self.release_session(index);
     }
 
@@ -364,7 +368,9 @@ impl<T: Ticks> Host<T> {
             Rare::Sequence(parts) => self.sequence(parts),
             Rare::Part(shard, part) => self.schedule_part(shard, part),
             Rare::Step(txn, shard, reply) => self.step_done(txn.number, shard, reply),
-            Rare::Finish(txn, shard, call) => self.finish_part(txn, shard, call),
+            Rare::GoOn(txn, shard, calls) => self.go_on_part(txn, shard, &calls),
+            Rare::Finish(txn, shard, calls) => self.finish_part(txn, shard, &calls),
+            Rare::Unwatch(shard, keys) => self.unwatch_here(shard, &keys),
             Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
         }
@@ -459,8 +465,13 @@ impl<T: Ticks> Host<T> {
                 }
             }
             State::Waiting(wait) => {
-                mark_dirty(session, index, &mut self.dirty);
+                if session.exec.is_none() {
+                    mark_dirty(session, index, &mut self.dirty);
+                }
                 if wait == Wait::Replies && session.replies.waiting() == 0 {
+                    if session.exec.is_some() {
+                        return self.filled_in_exec(index);
+                    }
                     session.state = State::Open;
                     self.runnable.push(index);
                 }
@@ -505,8 +516,9 @@ impl<T: Ticks> Host<T> {
             us => us.saturating_mul(1000).saturating_mul(1024) / self.ticks.ns_per_tick_1024().max(1),
         };
         self.slowlog.set_len_max(self.config.monitoring.slowlog_max_len as usize);
+        self.command_options = command_options(&self.config);
         for shard in &mut self.shards {
-            shard.options = command_options(&self.config);
+            shard.options = self.command_options;
             let active_expire = shard.keyspace.options().active_expire;
             let seed = shard.keyspace.options().seed;
             shard

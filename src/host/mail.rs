@@ -4,7 +4,8 @@
 //! travels there, is filled with the replies, and travels back to be used again. Nothing is allocated, freed or locked
 //! per request, and a neighbour is woken at most once per pass. Everything else is rare and boxed.
 
-use crate::base::ids::ShardId;
+use crate::base::ids::{DbIndex, ShardId};
+use crate::base::key::KeyHash;
 use crate::resp::{Args, Span};
 use crate::shard::{Call, CallHead, OwnedCall, Part, Ticket, TxnId};
 
@@ -30,10 +31,14 @@ pub enum Rare {
     Sequence(Vec<(ShardId, Part)>),
     /// From the sequencer: a part for a shard of the receiver.
     Part(ShardId, Part),
-    /// To the coordinator: a shard has run a step.
-    Step(TxnId, ShardId, Vec<u8>),
-    /// From the coordinator: the second step, if any, and the end.
-    Finish(TxnId, ShardId, Option<OwnedCall>),
+    /// To the coordinator: a shard has run a step; the replies of its calls.
+    Step(TxnId, ShardId, Vec<Vec<u8>>),
+    /// From the coordinator: another step.
+    GoOn(TxnId, ShardId, Vec<OwnedCall>),
+    /// From the coordinator: the last step, if any, and the end.
+    Finish(TxnId, ShardId, Vec<OwnedCall>),
+    /// A client has ceased to watch keys of a shard.
+    Unwatch(ShardId, Vec<(DbIndex, KeyHash)>),
     /// A question to the receiver, on behalf of one of the sender's sessions.
     Query(u64, Query),
     /// The answer to a question of the receiver.

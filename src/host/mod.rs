@@ -17,12 +17,13 @@ pub(crate) mod harness;
 pub mod host;
 pub mod mail;
 mod monitor;
+pub mod multi;
 pub mod nodeops;
 pub mod query;
 pub mod sessionops;
 #[cfg(test)]
 mod tests;
-pub mod txn;
+mod txn;
 
 pub use host::{Effect, Host, HostOptions};
 pub use mail::Mail;

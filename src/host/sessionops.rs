@@ -28,7 +28,7 @@ impl<T: Ticks> Host<T> {
         op: SessionOp,
         args: Args<'_>,
     ) -> Flow {
-        match self.try_session_command(index, op, args) {
+        match self.try_session_command(index, command, op, args) {
             Ok(flow) => flow,
             Err(error) => self.fail(index, command, &error),
         }
@@ -44,6 +44,7 @@ impl<T: Ticks> Host<T> {
     fn try_session_command(
         &mut self,
         index: u32,
+        command: CommandId,
         op: SessionOp,
         args: Args<'_>,
     ) -> Result<Flow, CommandError> {
@@ -62,6 +63,13 @@ impl<T: Ticks> Host<T> {
                 self.close(index, false);
             }
             SessionOp::Reset => self.reset(index),
+            SessionOp::Multi
+            | SessionOp::Exec
+            | SessionOp::Discard
+            | SessionOp::Watch
+            | SessionOp::Unwatch => {
+                return self.multi_command(index, command, op, args);
+            }
             SessionOp::Time => {
                 let unix_us = self.now.unix_us;
                 self.reply(index, |reply| {
@@ -271,6 +279,7 @@ impl<T: Ticks> Host<T> {
 
     fn reset(&mut self, index: u32) {
         self.remove_monitor(index);
+        self.discard(index);
         let needs_password = !self.config.security.requirepass.is_empty();
         if let Some(session) = self.session(index) {
             session.authenticated = !needs_password;

@@ -11,7 +11,7 @@ const SHAPES: [(u16, u16); 6] = [(1, 1), (2, 1), (5, 1), (2, 2), (5, 2), (7, 3)]
 fn random_request(rng: &mut Prng) -> Vec<u8> {
     let key = |rng: &mut Prng| format!("k{}", rng.below(8));
     let value = |rng: &mut Prng| format!("v{}", rng.below(4));
-    let words = match rng.below(36) {
+    let words = match rng.below(46) {
         0..=3 => format!("GET {}", key(rng)),
         4..=7 => format!("SET {} {}", key(rng), value(rng)),
         8 => format!("INCR n{}", rng.below(3)),
@@ -41,6 +41,10 @@ fn random_request(rng: &mut Prng) -> Vec<u8> {
             .to_owned(),
         33 => format!("HELLO {}", 2 + rng.below(2)),
         34 => "CONFIG SET maxmemory 100mb".to_owned(),
+        35..=37 => "MULTI".to_owned(),
+        38..=40 => "EXEC".to_owned(),
+        41 => ["DISCARD", "UNWATCH", "RESET"][rng.below(3) as usize].to_owned(),
+        42..=44 => format!("WATCH {} {}", key(rng), key(rng)),
         _ => format!("STRLEN {}", key(rng)),
     };
     let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
@@ -50,6 +54,7 @@ fn random_request(rng: &mut Prng) -> Vec<u8> {
 fn random_pipeline(seed: u64, requests: usize) -> Vec<u8> {
     let mut rng = Prng::new(seed);
     let mut bytes: Vec<u8> = (0..requests).flat_map(|_| random_request(&mut rng)).collect();
+    bytes.extend(request(&[b"DISCARD"]));
     bytes.extend(request(&[b"CLIENT", b"REPLY", b"ON"]));
     bytes.extend(request(&[b"PING", b"end"]));
     bytes
@@ -686,4 +691,125 @@ fn the_last_database_is_one_that_exists() {
     let mut config = config;
     config.process.databases = 1_000_000;
     assert_eq!(super::host::databases(&config), u16::MAX);
+}
+
+/// A client on some core, and another on some core, with keys on all shards.
+fn two_clients(node: &mut Node) -> (ClientNo, ClientNo) {
+    (node.connect(), node.connect())
+}
+
+#[test]
+fn exec_runs_all_or_says_why_not() {
+    for (shards, cores) in SHAPES {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let client = node.connect();
+        let mut run = |words: &str| node.run(client, words);
+        assert_eq!(run("EXEC"), "-ERR EXEC without MULTI\r\n");
+        assert_eq!(run("DISCARD"), "-ERR DISCARD without MULTI\r\n");
+        assert_eq!(run("MULTI"), "+OK\r\n");
+        assert_eq!(run("MULTI"), "-ERR MULTI calls can not be nested\r\n");
+        assert_eq!(run("WATCH a"), "-ERR WATCH inside MULTI is not allowed\r\n");
+        for command in [
+            "SET a 1",
+            "MSET b 2 c 3 d 4",
+            "MGET a b c d",
+            "INCR a",
+            "APPEND c x",
+            "INCR c",
+            "RENAME b e",
+            "PING",
+        ] {
+            assert_eq!(run(command), "+QUEUED\r\n");
+        }
+        for command in [
+            "SELECT 1",
+            "SET a one",
+            "GET a",
+            "SELECT 0",
+            "GET a",
+            "KEYS *",
+            "CONFIG GET databases",
+            "DEL a e",
+        ] {
+            assert_eq!(run(command), "+QUEUED\r\n");
+        }
+        let reply = run("EXEC");
+        let expected = "*16\r\n+OK\r\n+OK\r\n*4\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$1\r\n4\r\n:2\r\n:2\r\n\
+            -ERR value is not an integer or out of range\r\n+OK\r\n+PONG\r\n+OK\r\n+OK\r\n$3\r\none\r\n+OK\r\n$1\r\n2\r\n*4\r\n";
+        assert!(reply.starts_with(expected), "{shards} {cores}: {reply}");
+        assert!(reply.ends_with("*2\r\n$9\r\ndatabases\r\n$2\r\n16\r\n:2\r\n"), "{reply}");
+        assert_eq!(run("MULTI"), "+OK\r\n");
+        assert_eq!(run("SET a 9"), "+QUEUED\r\n");
+        assert!(run("SET a").starts_with("-ERR wrong number"));
+        assert_eq!(run("EXEC"), "-EXECABORT Transaction discarded because of previous errors.\r\n");
+        assert_eq!(run("GET a"), "$-1\r\n");
+        assert_eq!(run("MULTI"), "+OK\r\n");
+        assert_eq!(run("EXEC"), "*0\r\n");
+        assert_eq!(run("MULTI"), "+OK\r\n");
+        assert_eq!(run("SET a 9"), "+QUEUED\r\n");
+        assert_eq!(run("DISCARD"), "+OK\r\n");
+        assert_eq!(run("GET a"), "$-1\r\n");
+        assert_eq!(node.leftover(), None);
+    }
+}
+
+#[test]
+fn watched_keys_must_not_change() {
+    for (shards, cores) in SHAPES {
+        let mut node = Node::new(shards, cores, 2, &[]);
+        let (one, two) = two_clients(&mut node);
+        let mut exec = |watches: &str, change: &str, node: &mut Node| {
+            assert_eq!(node.run(one, watches), "+OK\r\n");
+            node.run(two, change);
+            assert_eq!(node.run(one, "MULTI"), "+OK\r\n");
+            assert_eq!(node.run(one, "SET done 1"), "+QUEUED\r\n");
+            assert_eq!(node.run(one, "MSET b 2 c 2"), "+QUEUED\r\n");
+            node.run(one, "EXEC") != "*-1\r\n"
+        };
+        node.run(two, "MSET a 1 b 1 c 1 d 1 e 1");
+        for (change, runs) in [
+            ("SET a 2", false),
+            ("SET z 2", true),
+            ("GET a", true),
+            ("MSET z 1 d 2", false),
+            ("EXPIRE a 100", false),
+            ("PERSIST a", false),
+            ("PERSIST a", true),
+            ("DEL nothing", true),
+            ("RENAME e a", false),
+            ("RENAME a e", false),
+            ("COPY e a", false),
+            ("SWAPDB 0 1", false),
+            ("SWAPDB 0 1", false),
+            ("FLUSHALL", false),
+            ("FLUSHALL", true),
+            ("SET a 1 PX 10", false),
+        ] {
+            assert_eq!(
+                exec("WATCH a d", change, &mut node),
+                runs,
+                "{change}, {shards} shards on {cores} cores"
+            );
+        }
+        // A key that expires has changed; one that had expired before has not.
+        assert_eq!(node.run(one, "WATCH a"), "+OK\r\n");
+        node.advance_us(20_000);
+        assert!(!exec("WATCH d", "PING", &mut node), "the watched key has expired");
+        node.run(two, "SET a 1 PX 10");
+        node.advance_us(20_000);
+        assert!(exec("WATCH a", "PING", &mut node));
+        // What EXEC, DISCARD and UNWATCH let go is watched no more.
+        node.run(one, "WATCH a");
+        node.run(one, "UNWATCH");
+        node.run(two, "SET a 5");
+        assert!(exec("WATCH d", "PING", &mut node));
+        for client in [one, two] {
+            node.disconnect(client);
+        }
+        node.quiesce();
+        assert_eq!(node.leftover(), None);
+        for host in &mut node.hosts {
+            assert!(host.shards.iter_mut().all(|shard| shard.keyspace.observers().is_empty()));
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! Commands over several shards: this core as coordinator, as sequencer (core 0), and as host of shards.
+//! Transactions: this core as coordinator, as sequencer (core 0), and as host of shards.
 //!
-//! The protocol is told in `shard`. A session has at most one transaction under way and runs nothing else meanwhile, so
-//! the number of transactions is bounded by that of the clients.
+//! The protocol is told in `shard`, what a transaction runs in `session::program`. A session has at most one transaction
+//! under way and runs nothing else meanwhile, so the number of transactions is bounded by that of the clients.
 
 use super::batch::Flow;
 use super::host::Host;
@@ -12,38 +12,58 @@ use crate::command::spec::{Spec, Spread};
 use crate::command::CommandId;
 use crate::node::slowlog::trimmed;
 use crate::resp::OwnedArgs;
-use crate::session::coordinator::{plan, Decision, Plan};
+use crate::session::coordinator::{plan, Calls, Shape};
+use crate::session::program::{Advance, Program};
 use crate::session::{State, Wait};
+use crate::shard::locks::Claims;
 use crate::shard::{Call, OwnedCall, Part, TxnId};
 
 /// A transaction of one of this core's sessions.
 #[derive(Debug)]
-pub struct Txn {
+pub(super) struct Txn {
     account: Account,
+    program: Program,
+    /// The shards that hold locks for it.
+    participants: Vec<ShardId>,
     stage: Stage,
+    /// The answers of the step that is out there.
+    replies: Vec<(ShardId, Vec<Vec<u8>>)>,
+    /// How many shards have yet to answer.
+    missing: u32,
 }
 
 /// Whose transaction it is, and what statistics want to know of it.
 #[derive(Debug)]
-struct Account {
-    session: u32,
-    started_ticks: u64,
+pub(super) struct Account {
+    pub(super) session: u32,
+    pub(super) command: CommandId,
+    pub(super) started_ticks: u64,
     /// Trimmed, for the slow log, if that or the latency monitor is on.
-    args: Option<OwnedArgs>,
+    pub(super) args: Option<OwnedArgs>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The first step runs; which replies are still missing.
-    Looking { plan: Plan, replies: Vec<Vec<u8>>, missing: u32 },
-    /// The second step runs on this many shards; then this is the reply.
-    Writing { missing: u32, reply: Vec<u8>, command: CommandId },
+    /// A step runs, and the locks are held.
+    Running,
+    /// The last step runs, and each shard lets go with it.
+    Ending,
 }
 
 /// The core whose word orders all transactions.
 const SEQUENCER: CoreId = CoreId(0);
 
 impl<T: Ticks> Host<T> {
+    /// What planning needs to know of this node.
+    pub(super) fn shape(&self) -> Shape<'_> {
+        Shape {
+            table: &self.table,
+            hasher: &self.hasher,
+            shards: self.placement.len() as u16,
+            options: &self.command_options,
+        }
+    }
+
     /// Begins a command over several shards. The session waits until it is over.
     pub(super) fn start_txn(
         &mut self,
@@ -52,11 +72,7 @@ impl<T: Ticks> Host<T> {
         spread: Spread,
         call: Call<'_>,
     ) -> Flow {
-        let options =
-            self.shards.first().map_or_else(|| super::host::command_options(&self.config), |s| s.options);
-        let shards = self.placement.len() as u16;
-        let planned = plan(&self.table, spec, spread, call, &self.hasher, shards, &options);
-        let (plan, parts) = match planned {
+        let (plan, parts) = match plan(self.shape(), spec, spread, call) {
             Ok(planned) => planned,
             Err(error) => {
                 self.command_stats[call.head.command.index()].failed += 1;
@@ -64,24 +80,73 @@ impl<T: Ticks> Host<T> {
                 return Flow::Next;
             }
         };
+        let program = Program::command(plan, parts, call.head.proto);
+        let account = self.account(index, call);
+        self.begin_txn(account, program, Vec::new())
+    }
+
+    /// The account of a transaction that begins now.
+    pub(super) fn account(&self, index: u32, call: Call<'_>) -> Account {
+        Account {
+            session: index,
+            command: call.head.command,
+            started_ticks: self.ticks.ticks(),
+            args: (self.slow_ticks < u64::MAX).then(|| trimmed(call.args)),
+        }
+    }
+
+    /// Begins a transaction. If there are guards they run first, with their locks, and the program only if all of them
+    /// answer yes.
+    pub(super) fn begin_txn(
+        &mut self,
+        account: Account,
+        mut program: Program,
+        guards: Vec<(ShardId, Claims, OwnedCall)>,
+    ) -> Flow {
+        let index = account.session;
         let number = self.new_number();
         let txn = TxnId { core: self.id, number };
+        let mut claims = program.claims(self.shape());
+        let first = if guards.is_empty() {
+            let mut rng = self.rng.clone();
+            let first = program.advance(self.shape(), &mut [], &mut rng);
+            self.rng = rng;
+            match first {
+                Some(Advance::Step(calls) | Advance::Last(calls)) => calls,
+                Some(Advance::Done) | None => Vec::new(),
+            }
+        } else {
+            let mut calls = Calls::new();
+            for (shard, held, call) in guards {
+                crate::session::program::join(&mut claims, shard, held);
+                match calls.iter_mut().find(|(other, _)| *other == shard) {
+                    Some((_, calls)) => calls.push(call),
+                    None => calls.push((shard, vec![call])),
+                }
+            }
+            program.begin_guarded(calls)
+        };
+        let participants: Vec<ShardId> = claims.iter().map(|(shard, _)| *shard).collect();
+        let parts = parts_of(txn, claims, first);
         if let Some(session) = self.session(index) {
             session.state = State::Waiting(Wait::Txn);
             session.under_way += 1;
         }
-        let stage =
-            Stage::Looking { plan, replies: vec![Vec::new(); parts.len()], missing: parts.len() as u32 };
-        let started_ticks = self.ticks.ticks();
-        let args = (self.slow_ticks < u64::MAX).then(|| trimmed(call.args));
-        let account = Account { session: index, started_ticks, args };
-        self.txns.insert(number, Txn { account, stage });
-        let parts = parts
-            .into_iter()
-            .map(|part| (part.shard, Part { txn, claims: part.claims, call: part.call }))
-            .collect();
+        let txn = Txn {
+            account,
+            program,
+            missing: participants.len() as u32,
+            participants,
+            stage: Stage::Running,
+            replies: Vec::new(),
+        };
+        self.txns.insert(number, txn);
         self.stats.transactions += 1;
-        self.post(SEQUENCER, Rare::Sequence(parts));
+        match <[_; 1]>::try_from(parts) {
+            // Alone on its shard it can wait for nobody elsewhere: its place among the others does not matter.
+            Ok([(shard, part)]) => self.post(self.placement[shard.index()], Rare::Part(shard, part)),
+            Err(parts) => self.post(SEQUENCER, Rare::Sequence(parts)),
+        }
         // With all shards on this core it may be over already.
         match self.session(index).map(|session| session.state) {
             Some(State::Open) => Flow::Next,
@@ -106,87 +171,110 @@ impl<T: Ticks> Host<T> {
 
     /// As host: a part for one of this core's shards.
     pub(super) fn schedule_part(&mut self, shard: ShardId, part: Part) {
-        let Some(place) = self.local[shard.index()] else { unreachable!("{shard:?} is not hosted here") };
-        self.shards[usize::from(place)].schedule(part, self.now, &mut self.shard_effects);
+        let place = self.place_of(shard);
+        self.shards[place].schedule(part, self.now, &mut self.shard_effects);
+        self.carry_out();
+    }
+
+    /// As host: another step of a transaction on one of this core's shards.
+    pub(super) fn go_on_part(&mut self, txn: TxnId, shard: ShardId, calls: &[OwnedCall]) {
+        let place = self.place_of(shard);
+        self.shards[place].go_on(txn, calls, self.now, &mut self.shard_effects);
         self.carry_out();
     }
 
     /// As host: the end of a transaction on one of this core's shards.
-    pub(super) fn finish_part(&mut self, txn: TxnId, shard: ShardId, call: Option<OwnedCall>) {
-        let Some(place) = self.local[shard.index()] else { unreachable!("{shard:?} is not hosted here") };
-        self.shards[usize::from(place)].finish(txn, call, self.now, &mut self.shard_effects);
+    pub(super) fn finish_part(&mut self, txn: TxnId, shard: ShardId, calls: &[OwnedCall]) {
+        let place = self.place_of(shard);
+        self.shards[place].finish(txn, calls, self.now, &mut self.shard_effects);
         self.carry_out();
     }
 
+    /// The place of a shard that is hosted here.
+    pub(super) fn place_of(&self, shard: ShardId) -> usize {
+        let Some(place) = self.local[shard.index()] else { unreachable!("{shard:?} is not hosted here") };
+        usize::from(place)
+    }
+
     /// As coordinator: a shard has run a step.
-    pub(super) fn step_done(&mut self, number: u64, shard: ShardId, reply: Vec<u8>) {
+    pub(super) fn step_done(&mut self, number: u64, shard: ShardId, replies: Vec<Vec<u8>>) {
         let Some(txn) = self.txns.get_mut(&number) else { return };
-        match &mut txn.stage {
-            Stage::Looking { plan, replies, missing } => {
-                // A shard has one part of a transaction.
-                if let Some(at) = plan.shards().iter().position(|&other| other == shard) {
-                    replies[at] = reply;
-                }
-                *missing -= 1;
-                if *missing > 0 {
-                    return;
-                }
-            }
-            Stage::Writing { missing, .. } => {
-                *missing -= 1;
-                if *missing > 0 {
-                    return;
-                }
-            }
+        txn.replies.push((shard, replies));
+        txn.missing -= 1;
+        if txn.missing > 0 {
+            return;
         }
-        let Some(Txn { account, stage }) = self.txns.remove(&number) else { return };
-        match stage {
-            Stage::Looking { plan, replies, .. } => self.decide(number, account, plan, &replies),
-            Stage::Writing { reply, command, .. } => self.conclude(account, command, &reply),
-        }
-    }
-
-    /// All keys are held everywhere: the transaction takes place now.
-    fn decide(&mut self, number: u64, account: Account, plan: Plan, replies: &[Vec<u8>]) {
+        let Some(mut txn) = self.txns.remove(&number) else { return };
+        let mut replies = std::mem::take(&mut txn.replies);
+        let mut rng = self.rng.clone();
+        let next = txn.program.advance(self.shape(), &mut replies, &mut rng);
+        self.rng = rng;
         let id = TxnId { core: self.id, number };
-        let shards = plan.shards().to_vec();
-        let command = plan.head().command;
-        match plan.decide(&self.table, &self.hasher, replies, &mut self.rng) {
-            Decision::Answer(reply) => {
-                for shard in shards {
-                    self.post(self.placement[shard.index()], Rare::Finish(id, shard, None));
+        match next {
+            Some(Advance::Step(calls)) => {
+                debug_assert_eq!(txn.stage, Stage::Running);
+                // A shard that has nothing to run in this step is not asked.
+                let calls: Calls = calls.into_iter().filter(|(_, calls)| !calls.is_empty()).collect();
+                txn.missing = calls.len() as u32;
+                self.txns.insert(number, txn);
+                for (shard, calls) in calls {
+                    self.post(self.placement[shard.index()], Rare::GoOn(id, shard, calls));
                 }
-                self.conclude(account, command, &reply);
             }
-            Decision::Write(writes, reply) => {
-                let stage = Stage::Writing { missing: writes.len() as u32, reply, command };
-                self.txns.insert(number, Txn { account, stage });
-                let mut writes: Vec<_> = writes.into_iter().collect();
-                for shard in shards {
-                    let at = writes.iter().position(|(other, _)| *other == shard);
-                    let call = at.map(|at| writes.swap_remove(at).1);
-                    self.post(self.placement[shard.index()], Rare::Finish(id, shard, call));
+            Some(Advance::Last(mut calls)) => {
+                debug_assert_eq!(txn.stage, Stage::Running);
+                txn.stage = Stage::Ending;
+                txn.missing = calls.iter().filter(|(_, calls)| !calls.is_empty()).count() as u32;
+                let participants = std::mem::take(&mut txn.participants);
+                self.txns.insert(number, txn);
+                for shard in participants {
+                    let at = calls.iter().position(|(other, _)| *other == shard);
+                    let calls = at.map(|at| calls.swap_remove(at).1).unwrap_or_default();
+                    self.post(self.placement[shard.index()], Rare::Finish(id, shard, calls));
                 }
+            }
+            Some(Advance::Done) | None => {
+                for shard in txn.participants {
+                    self.post(self.placement[shard.index()], Rare::Finish(id, shard, Vec::new()));
+                }
+                let took_place = next.is_some();
+                self.conclude(txn.account, took_place.then_some(txn.program));
             }
         }
     }
 
-    /// Answers, and the session goes on. The time counted is the client's: from the first message to the last.
-    fn conclude(&mut self, account: Account, command: CommandId, reply: &[u8]) {
-        let Account { session, started_ticks, args } = account;
+    /// Answers, and the session goes on: with null if a watched key had changed. The time counted is the client's: from
+    /// the first message to the last.
+    fn conclude(&mut self, account: Account, program: Option<Program>) {
+        let Account { session: index, command, started_ticks, args } = account;
         let took = self.ticks.ticks().wrapping_sub(started_ticks);
         self.command_stats[command.index()].record_as(self.ticks.to_ns(took), self.tracks_latency);
-        self.count_if_error(command, reply);
         if let Some(args) = args.filter(|_| took >= self.slow_ticks) {
-            self.note_slow(session, self.table.spec(command), args, self.ticks.to_ns(took) / 1000);
+            self.note_slow(index, self.table.spec(command), args, self.ticks.to_ns(took) / 1000);
         }
-        self.end_wait(session, |reply_to| reply_to.raw(reply));
+        match program {
+            None => {
+                self.unwatch(index);
+                self.end_wait(index, |reply| reply.null_array());
+            }
+            Some(program) if self.is_watch(command) => self.end_watch(index, &program.into_reply()),
+            Some(program) if self.is_exec(command) => self.end_exec(index, program),
+            Some(program) => {
+                let reply = program.into_reply();
+                self.count_if_error(command, &reply);
+                self.end_wait(index, |reply_to| reply_to.raw(&reply));
+            }
+        }
     }
 
     /// A session's transaction or question is over: it is answered and goes on, if it is still there.
     pub(super) fn end_wait(&mut self, index: u32, f: impl FnOnce(&mut crate::resp::Reply<'_>)) {
         let Some(session) = self.session(index) else { return };
         session.under_way -= 1;
+        if session.exec.is_some() {
+            self.end_wait_in_exec(index, f);
+            return;
+        }
         match session.state {
             State::Closed => self.release_session(index),
             State::Closing => {
@@ -203,4 +291,16 @@ impl<T: Ticks> Host<T> {
             }
         }
     }
+}
+
+/// A transaction's parts: for each shard its locks and its share of the first step.
+fn parts_of(txn: TxnId, claims: Vec<(ShardId, Claims)>, mut first: Calls) -> Vec<(ShardId, Part)> {
+    claims
+        .into_iter()
+        .map(|(shard, claims)| {
+            let at = first.iter().position(|(other, _)| *other == shard);
+            let calls = at.map(|at| first.swap_remove(at).1).unwrap_or_default();
+            (shard, Part { txn, claims, calls })
+        })
+        .collect()
 }

@@ -14,7 +14,7 @@ use super::{
     access::{self, AccessPolicy, LfuOptions, Touch},
     collection::{self, Kind},
     entry::{Entry, EntryRef, Payload},
-    observe::Observers,
+    observe::{Observers, Version},
     slot::Slot,
     sources::Sources,
     stats::{KeyspaceStats, MemoryUse},
@@ -162,6 +162,19 @@ impl Keyspace {
     /// The scratch database.
     pub fn scratch(&self) -> DbIndex {
         DbIndex(self.databases())
+    }
+
+    /// Whether a watched key is still what it was at `version`. One whose time has come meanwhile is removed, which is a
+    /// change.
+    pub fn is_unchanged(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs, version: Version) -> bool {
+        self.place(db, key, now);
+        self.core.observers.version(db, key.hash()) == version
+    }
+
+    /// Begins to watch a key: what it is at now. One whose time has come is absent, and that is no change later.
+    pub fn watch(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs) -> Version {
+        self.place(db, key, now);
+        self.core.observers.watch(db, key.hash())
     }
 
     /// Who has an eye on which keys.

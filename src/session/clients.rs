@@ -16,8 +16,8 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(
-        "id={id} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={} \
-         qbuf-free={} argv-mem=0 multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events=r cmd={command} \
+        "id={id} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+         qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events=r cmd={command} \
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         peer.addr,
         peer.laddr,
@@ -27,8 +27,10 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
         now.since(session.active) / 1_000_000,
         flags(session),
         session.db,
+        session.multi.as_ref().map_or(-1, |multi| multi.len() as i64),
         input.bytes.len(),
         input.bytes.capacity() - input.bytes.len(),
+        session.multi.as_ref().map_or(0, |multi| multi.memory_bytes()),
         replies.out.capacity(),
         replies.out.capacity(),
         replies.out.len(),
@@ -44,6 +46,7 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
 fn flags(session: &Session) -> String {
     let flags: String = [
         (session.monitor, 'O'),
+        (session.multi.is_some(), 'x'),
         (session.state == State::Closing, 'c'),
         (session.peer.unix, 'U'),
         (session.no_evict, 'e'),
@@ -66,6 +69,7 @@ pub fn memory_bytes(session: &Session) -> usize {
         + session.input.spans.capacity() * std::mem::size_of::<crate::resp::Span>()
         + session.replies.memory_bytes()
         + session.unsent_bytes
+        + session.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
         + session.name.capacity()
         + session.lib_name.capacity()
         + session.lib_ver.capacity()

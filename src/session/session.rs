@@ -1,5 +1,6 @@
 //! What one client connection knows.
 
+use super::multi::{Multi, Rest, Watched};
 use super::replies::Replies;
 use crate::base::ids::{ClientId, DbIndex};
 use crate::base::time::MonoUs;
@@ -37,6 +38,14 @@ pub struct Session {
     pub input: Input,
     /// Replies owed.
     pub replies: Replies,
+    /// What was queued since MULTI.
+    pub multi: Option<Box<Multi>>,
+    /// WATCH.
+    pub watched: Vec<Watched>,
+    /// Keys whose versions WATCH is asking for.
+    pub watching: Vec<Watched>,
+    /// EXEC, while it runs what is no business of the shards.
+    pub exec: Option<Box<Rest>>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO.
@@ -152,6 +161,10 @@ impl Session {
             monitor: false,
             input: Input::default(),
             replies: Replies::default(),
+            multi: None,
+            watched: Vec::new(),
+            watching: Vec::new(),
+            exec: None,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
@@ -185,12 +198,14 @@ impl Session {
     /// Recomputes `fast`.
     pub fn refresh_lane(&mut self) {
         let is_ending = matches!(self.state, State::Closing | State::Closed);
-        self.fast = self.authenticated && self.reply_mode == ReplyMode::On && !self.monitor && !is_ending;
+        let is_plain = self.reply_mode == ReplyMode::On && !self.monitor && self.multi.is_none();
+        self.fast = self.authenticated && is_plain && !is_ending;
     }
 
     /// Whether a reply to the current command is to be thrown away.
     pub fn is_silent(&self) -> bool {
-        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+        // In EXEC every command has its place in the reply.
+        self.exec.is_none() && matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
     }
 
     /// The command whose reply CLIENT REPLY SKIP suppressed is over.

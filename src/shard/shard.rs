@@ -42,8 +42,8 @@ pub struct Part {
     pub txn: TxnId,
     /// The locks it needs here, until its release.
     pub claims: Claims,
-    /// What runs once they are held.
-    pub call: OwnedCall,
+    /// What runs once they are held, in order.
+    pub calls: Vec<OwnedCall>,
 }
 
 /// What a shard wants done.
@@ -52,8 +52,8 @@ pub struct Part {
 pub enum Effect {
     /// A call that had waited was answered.
     Reply(Ticket, CommandId, Vec<u8>),
-    /// A step of a transaction has run; its coordinator gets the reply.
-    Step(TxnId, ShardId, Vec<u8>),
+    /// A step of a transaction has run; its coordinator gets the replies of its calls.
+    Step(TxnId, ShardId, Vec<Vec<u8>>),
 }
 
 /// A job in the lock queues.
@@ -61,8 +61,8 @@ pub enum Effect {
 enum Job {
     /// A single command that waits for a transaction.
     Call(Ticket, OwnedCall),
-    /// A part of a transaction. Its call is taken when it runs.
-    Part(TxnId, Option<OwnedCall>),
+    /// A part of a transaction. The calls of its first step are taken when they run.
+    Part(TxnId, Option<Vec<OwnedCall>>),
 }
 
 /// See the module.
@@ -154,11 +154,7 @@ impl Shard {
         if self.locks.is_idle() {
             return false;
         }
-        let mode = mode_of(spec);
-        match self.claims(spec, call) {
-            Claims::Whole(_) => self.locks.blocks_whole(mode),
-            Claims::Keys(keys) => keys.iter().any(|&(hash, mode)| self.locks.blocks_key(hash, mode)),
-        }
+        self.must_wait_for(&self.claims(spec, call))
     }
 
     /// Lets a call wait for its turn; the reply comes as an effect.
@@ -167,6 +163,14 @@ impl Shard {
         let claims = self.claims(spec, call);
         let (_, ready) = self.locks.enter(claims, Job::Call(ticket, call.to_owned()));
         debug_assert!(!ready, "a call that need not wait was deferred");
+    }
+
+    /// Whether calls with these locks would have to wait for a transaction.
+    pub fn must_wait_for(&self, claims: &Claims) -> bool {
+        match claims {
+            Claims::Whole(mode) => self.locks.blocks_whole(*mode),
+            Claims::Keys(keys) => keys.iter().any(|&(hash, mode)| self.locks.blocks_key(hash, mode)),
+        }
     }
 
     /// The locks that a call on this shard alone would need.
@@ -181,7 +185,7 @@ impl Shard {
 
     /// A transaction's part has arrived, in the sequencer's order.
     pub fn schedule(&mut self, part: Part, now: Now, effects: &mut Vec<Effect>) {
-        let (job, ready) = self.locks.enter(part.claims, Job::Part(part.txn, Some(part.call)));
+        let (job, ready) = self.locks.enter(part.claims, Job::Part(part.txn, Some(part.calls)));
         self.parts.insert(part.txn, job);
         if ready {
             self.ready.push(job);
@@ -189,14 +193,20 @@ impl Shard {
         }
     }
 
-    /// The coordinator's last word on a transaction: its second step, if any, then the locks are free.
-    pub fn finish(&mut self, txn: TxnId, call: Option<OwnedCall>, now: Now, effects: &mut Vec<Effect>) {
+    /// Another step of a transaction that holds its locks.
+    pub fn go_on(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now, effects: &mut Vec<Effect>) {
+        debug_assert!(self.parts.contains_key(&txn), "{txn:?} goes on without a part");
+        effects.push(self.step(txn, calls, now));
+    }
+
+    /// The coordinator's last word on a transaction: its last step, if there is one here, then the locks are free.
+    pub fn finish(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now, effects: &mut Vec<Effect>) {
         let Some(job) = self.parts.remove(&txn) else {
             debug_assert!(false, "{txn:?} finished without a part");
             return;
         };
-        if let Some(call) = call {
-            effects.push(self.step(txn, &call, now));
+        if !calls.is_empty() {
+            effects.push(self.step(txn, calls, now));
         }
         self.locks.release(job, &mut self.ready);
         self.run_ready(now, effects);
@@ -213,10 +223,10 @@ impl Shard {
         while let Some(&id) = self.ready.get(at) {
             at += 1;
             match self.locks.subject(id) {
-                Some(Job::Part(txn, call)) => {
+                Some(Job::Part(txn, calls)) => {
                     let txn = *txn;
-                    if let Some(call) = call.take() {
-                        effects.push(self.step(txn, &call, now));
+                    if let Some(calls) = calls.take() {
+                        effects.push(self.step(txn, &calls, now));
                     }
                 }
                 Some(Job::Call(..)) => {
@@ -232,10 +242,18 @@ impl Shard {
         self.ready.clear();
     }
 
-    fn step(&mut self, txn: TxnId, call: &OwnedCall, now: Now) -> Effect {
-        let mut out = Vec::new();
-        self.run_owned(call, now, &mut out);
-        Effect::Step(txn, self.id, out)
+    fn step(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now) -> Effect {
+        Effect::Step(txn, self.id, self.run_all(calls, now))
+    }
+
+    /// Runs calls one after the other; their replies.
+    pub fn run_all(&mut self, calls: &[OwnedCall], now: Now) -> Vec<Vec<u8>> {
+        let run = |call: &OwnedCall| {
+            let mut out = Vec::new();
+            self.run_owned(call, now, &mut out);
+            out
+        };
+        calls.iter().map(run).collect()
     }
 
     fn run_owned(&mut self, call: &OwnedCall, now: Now, out: &mut Vec<u8>) {

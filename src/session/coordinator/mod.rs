@@ -1,13 +1,20 @@
 //! A command over several shards: taken apart by shard, put together again.
 //!
 //! `plan` makes the parts of the first step. When all have answered, every key is held on every shard; `Plan::decide`
-//! then says either what to answer, or what the second step writes where. Nothing after the first step can fail: what
-//! could be refused was refused by `plan`, before anything was scheduled.
+//! then says what to answer, or what is to run next and where. No step after the first can be refused: what could be
+//! was refused by `plan`, before anything was scheduled, or is the reply of the last step.
+//!
+//! How a command is taken apart is told by its row (`Spread`). Some are known here by more than that: those that look
+//! first and then write (`moves`), and those that work on what several keys hold, for which one shard borrows the
+//! values of the others (`gather`).
+
+mod gather;
+mod moves;
 
 use smallvec::SmallVec;
 
 use crate::base::error::CommandError;
-use crate::base::ids::ShardId;
+use crate::base::ids::{DbIndex, ShardId};
 use crate::base::key::{shard_of_key, KeyHasher};
 use crate::base::prng::Prng;
 use crate::command::ctx::CommandOptions;
@@ -28,17 +35,21 @@ pub struct PlannedPart {
     pub shard: ShardId,
     /// What it holds there until the end.
     pub claims: Claims,
-    /// What runs there first.
-    pub call: OwnedCall,
+    /// What runs there first, in order.
+    pub calls: Vec<OwnedCall>,
 }
+
+/// What runs in one step, by shard; no shard twice.
+pub type Calls = Vec<(ShardId, Vec<OwnedCall>)>;
+
+/// What the calls of one step have answered, by shard and in the order of the calls.
+pub type Replies = [(ShardId, Vec<Vec<u8>>)];
 
 /// A command over several shards under way.
 #[derive(Debug)]
 pub struct Plan {
     merge: Merge,
     head: CallHead,
-    /// Where each part of the first step went, in the order of the parts.
-    shards: Vec<ShardId>,
 }
 
 /// How the shards' replies become one.
@@ -61,6 +72,14 @@ enum Merge {
     },
     /// The parts' shares of MSETNX's arguments.
     Msetnx(Vec<OwnedArgs>),
+    /// The first key that is there decides where the command runs.
+    First(Vec<moves::Candidate>),
+    /// LMOVE and its kin.
+    ListMove(moves::ListMove),
+    /// SMOVE.
+    SetMove(moves::SetMove),
+    /// The values of other shards are on their way to this one.
+    Gather(gather::Gather),
     /// With `proto-max-bulk-len`.
     Lcs(LcsOptions, u64),
     /// DEBUG DIGEST.
@@ -70,10 +89,59 @@ enum Merge {
 /// What happens when the first step is done everywhere.
 #[derive(Debug)]
 pub enum Decision {
-    /// Answer this and let go everywhere.
+    /// Answer this: nothing is left to be done.
     Answer(Vec<u8>),
-    /// Write this on these shards and let go everywhere; then answer.
-    Write(SmallVec<[(ShardId, OwnedCall); 2]>, Vec<u8>),
+    /// Run this, then answer.
+    Last(Calls, Answer),
+    /// Run this, then decide again.
+    More(Calls, Plan),
+}
+
+/// What a command answers when its last step has run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This.
+    Bytes(Vec<u8>),
+    /// What the call at this place on this shard has answered.
+    Of(ShardId, usize),
+}
+
+/// What is the same for all commands of this process.
+#[derive(Clone, Copy)]
+pub struct Shape<'a> {
+    /// All commands.
+    pub table: &'a Table,
+    /// Hashes keys.
+    pub hasher: &'a KeyHasher,
+    /// How many shards there are.
+    pub shards: u16,
+    /// The configuration's limits.
+    pub options: &'a CommandOptions,
+}
+
+impl Shape<'_> {
+    /// The shard of a key.
+    fn shard_of(&self, key: &[u8]) -> ShardId {
+        shard_of_key(key, self.shards)
+    }
+
+    /// A call of a command of ours on one key, which stands in argument 1.
+    fn call(&self, name: &str, db: DbIndex, args: OwnedArgs) -> OwnedCall {
+        let first_key = self.hasher.hash(args.as_args().at(1));
+        let command = self.table.internal(name);
+        OwnedCall { head: CallHead { command, db, proto: Proto::Resp2, first_key, no_touch: true }, args }
+    }
+
+    /// The same with nothing but the key.
+    fn look(&self, name: &str, db: DbIndex, key: &[u8]) -> OwnedCall {
+        self.call(name, db, OwnedArgs::collect([name.as_bytes(), key]))
+    }
+
+    /// A part that holds one key.
+    fn part(&self, key: &[u8], mode: Mode, calls: Vec<OwnedCall>) -> PlannedPart {
+        let claims = Claims::Keys([(self.hasher.hash(key), mode)].into_iter().collect());
+        PlannedPart { shard: self.shard_of(key), claims, calls }
+    }
 }
 
 /// Whether all keys of a request lie on one shard, and on which; `None` if they do not. A request without keys, or
@@ -89,14 +157,12 @@ pub fn single_shard(spec: &Spec, args: Args<'_>, shards: u16) -> Option<ShardId>
 /// # Errors
 /// What the command itself would refuse before it touches data.
 pub fn plan(
-    table: &Table,
+    shape: Shape<'_>,
     spec: &'static Spec,
     spread: Spread,
     call: Call<'_>,
-    hasher: &KeyHasher,
-    shards: u16,
-    options: &CommandOptions,
 ) -> Result<(Plan, Vec<PlannedPart>), CommandError> {
+    let Shape { table, hasher, shards, options } = shape;
     let Call { head, args } = call;
     let mode = mode_of(spec);
     let every = |merge: Merge| {
@@ -104,21 +170,12 @@ pub fn plan(
             .map(|shard| PlannedPart {
                 shard: ShardId(shard),
                 claims: Claims::Whole(mode),
-                call: call.to_owned(),
+                calls: vec![call.to_owned()],
             })
             .collect::<Vec<_>>();
         Ok::<_, CommandError>((merge, parts))
     };
-    let internal = |name: &str, db, key: &[u8]| {
-        let command = table.internal(name);
-        let head = CallHead { command, db, proto: Proto::Resp2, first_key: hasher.hash(key), no_touch: true };
-        OwnedCall { head, args: OwnedArgs::collect([name.as_bytes(), key]) }
-    };
-    let on_key = |key: &[u8], mode, call| PlannedPart {
-        shard: shard_of_key(key, shards),
-        claims: Claims::Keys([(hasher.hash(key), mode)].into_iter().collect()),
-        call,
-    };
+    let on_key = |key: &[u8], mode, call| shape.part(key, mode, vec![call]);
     let (merge, parts) = match spread {
         Spread::Sum => {
             let (parts, _) = by_shard(spec, call, mode, hasher, shards);
@@ -145,12 +202,12 @@ pub fn plan(
             let writes = parts
                 .iter_mut()
                 .map(|part| {
-                    let keys = OwnedArgs::collect(
-                        std::iter::once(&b"exists"[..])
-                            .chain(part.call.args.as_args().iter_from(1).step_by(2)),
-                    );
-                    part.call.head.command = exists;
-                    std::mem::replace(&mut part.call.args, keys)
+                    let call = &mut part.calls[0];
+                    let keys = call.args.as_args();
+                    let keys = std::iter::once(&b"exists"[..]).chain(keys.iter_from(1).step_by(2));
+                    let keys = OwnedArgs::collect(keys);
+                    call.head.command = exists;
+                    std::mem::replace(&mut call.args, keys)
                 })
                 .collect();
             (Merge::Msetnx(writes), parts)
@@ -158,8 +215,8 @@ pub fn plan(
         Spread::Steps(Steps::Rename) => {
             let (source, target) = (args.at(1), args.at(2));
             let parts = vec![
-                on_key(source, mode, internal("_export", head.db, source)),
-                on_key(target, mode, internal("exists", head.db, target)),
+                on_key(source, mode, shape.look("_export", head.db, source)),
+                on_key(target, mode, shape.look("exists", head.db, target)),
             ];
             let nx = spec.name == "renamenx";
             let (source, target) = (OwnedArgs::collect([source]), OwnedArgs::collect([target]));
@@ -169,23 +226,26 @@ pub fn plan(
             let copy = CopyOptions::parse(args, head.db, options.databases)?;
             let (source, target) = (args.at(1), args.at(2));
             let parts = vec![
-                on_key(source, Mode::Shared, internal("_export", head.db, source)),
-                on_key(target, mode, internal("exists", copy.target_db, target)),
+                on_key(source, Mode::Shared, shape.look("_export", head.db, source)),
+                on_key(target, mode, shape.look("exists", copy.target_db, target)),
             ];
             (Merge::Copy { target: OwnedArgs::collect([target]), options: copy }, parts)
         }
         Spread::Steps(Steps::Lcs) => {
             let lcs = LcsOptions::parse(args)?;
             let parts = [args.at(1), args.at(2)]
-                .map(|key| on_key(key, mode, internal("get", head.db, key)))
+                .map(|key| on_key(key, mode, shape.look("get", head.db, key)))
                 .into_iter()
                 .collect();
             (Merge::Lcs(lcs, options.string_bytes_max), parts)
         }
+        Spread::Steps(Steps::First) => moves::plan_first(shape, spec, call),
+        Spread::Steps(Steps::ListMove) => moves::plan_list_move(shape, call)?,
+        Spread::Steps(Steps::SetMove) => moves::plan_set_move(shape, call),
+        Spread::Gather => gather::plan(shape, spec, call),
         Spread::One | Spread::Cursor => unreachable!("{} goes to one shard", spec.name),
     };
-    let shards = parts.iter().map(|part| part.shard).collect();
-    Ok((Plan { merge, head, shards }, parts))
+    Ok((Plan { merge, head }, parts))
 }
 
 /// A command of keys and values must not end with a key.
@@ -218,7 +278,7 @@ fn by_shard(
             *part = parts.len() as u16;
             let head = CallHead { first_key: hasher.hash(key), ..call.head };
             let call = OwnedCall { head, args: OwnedArgs::collect([args.at(0)]) };
-            parts.push(PlannedPart { shard, claims: Claims::Keys(SmallVec::new()), call });
+            parts.push(PlannedPart { shard, claims: Claims::Keys(SmallVec::new()), calls: vec![call] });
         }
         order.push(*part);
         let part = &mut parts[usize::from(*part)];
@@ -226,29 +286,30 @@ fn by_shard(
             keys.push((hasher.hash(key), mode));
         }
         for arg in args.iter_from(index).take(step) {
-            part.call.args.push(arg);
+            part.calls[0].args.push(arg);
         }
     }
     (parts, order)
 }
 
 impl Plan {
-    /// The shards that take part.
-    pub fn shards(&self) -> &[ShardId] {
-        &self.shards
-    }
-
-    /// Which command this is.
-    pub fn head(&self) -> CallHead {
-        self.head
-    }
-
-    /// All first steps are done, with these replies in the order of the parts.
-    pub fn decide(self, table: &Table, hasher: &KeyHasher, replies: &[Vec<u8>], rng: &mut Prng) -> Decision {
-        if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
-            return Decision::Answer(error.clone());
-        }
+    /// A step is done everywhere; the replies are in the order of its parts.
+    pub fn decide(self, shape: Shape<'_>, replies: &Replies, rng: &mut Prng) -> Decision {
+        let Shape { table, hasher, .. } = shape;
         let head = self.head;
+        match self.merge {
+            Merge::First(candidates) => return moves::decide_first(candidates, replies),
+            Merge::ListMove(list_move) => return list_move.decide(shape, head, replies),
+            Merge::SetMove(set_move) => return set_move.decide(shape, head, replies),
+            Merge::Gather(gather) => return gather.decide(shape, replies),
+            _ => {}
+        }
+        // The others run one call on each shard.
+        let shards: Vec<ShardId> = replies.iter().map(|(shard, _)| *shard).collect();
+        let replies: Vec<&[u8]> = replies.iter().map(|(_, replies)| replies[0].as_slice()).collect();
+        if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
+            return Decision::Answer(error.to_vec());
+        }
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, head.proto);
         let sum = || replies.iter().filter_map(|r| reply::as_int(r)).sum::<i64>();
@@ -274,7 +335,7 @@ impl Plan {
                     reply.raw(element);
                 }
             }
-            Merge::Draw => draw(replies, rng, &mut reply),
+            Merge::Draw => draw(&replies, rng, &mut reply),
             Merge::Digest => {
                 let mut digest = DatasetDigest::default();
                 replies.iter().for_each(|reply| {
@@ -284,13 +345,13 @@ impl Plan {
                 reply.simple(&digest.to_string());
             }
             Merge::Lcs(options, bytes_max) => {
-                let value = |i: usize| reply::as_bulk(&replies[i]).unwrap_or(b"");
+                let value = |i: usize| reply::as_bulk(replies[i]).unwrap_or(b"");
                 if let Err(error) = lcs_reply(value(0), value(1), &options, bytes_max, &mut reply) {
                     reply.error(error.bytes());
                 }
             }
             Merge::Rename { nx, source, target } => {
-                let Some(blob) = reply::as_bulk(&replies[0]) else {
+                let Some(blob) = reply::as_bulk(replies[0]) else {
                     reply.error(CommandError::NO_SUCH_KEY.bytes());
                     return Decision::Answer(out);
                 };
@@ -301,36 +362,40 @@ impl Plan {
                 let delete = [&b"unlink"[..], source.as_args().at(0)];
                 let import = [&b"_import"[..], target.as_args().at(0), blob];
                 let writes = [
-                    (self.shards[0], write("unlink", OwnedArgs::collect(delete), head.db)),
-                    (self.shards[1], write("_import", OwnedArgs::collect(import), head.db)),
+                    (shards[0], vec![write("unlink", OwnedArgs::collect(delete), head.db)]),
+                    (shards[1], vec![write("_import", OwnedArgs::collect(import), head.db)]),
                 ];
                 if nx {
                     reply.int(1);
                 } else {
                     reply.ok();
                 }
-                return Decision::Write(writes.into_iter().collect(), out);
+                return Decision::Last(writes.into(), Answer::Bytes(out));
             }
             Merge::Copy { target, options } => {
-                let blob = reply::as_bulk(&replies[0]);
+                let blob = reply::as_bulk(replies[0]);
                 let Some(blob) = blob.filter(|_| options.replace || sum() == 0) else {
                     reply.int(0);
                     return Decision::Answer(out);
                 };
                 let import = [&b"_import"[..], target.as_args().at(0), blob];
-                let write = (self.shards[1], write("_import", OwnedArgs::collect(import), options.target_db));
+                let write = write("_import", OwnedArgs::collect(import), options.target_db);
                 reply.int(1);
-                return Decision::Write(std::iter::once(write).collect(), out);
+                return Decision::Last(vec![(shards[1], vec![write])], Answer::Bytes(out));
             }
             Merge::Msetnx(shares) => {
                 if sum() > 0 {
                     reply.int(0);
                     return Decision::Answer(out);
                 }
-                let writes = self.shards.iter().zip(shares);
-                let writes = writes.map(|(shard, share)| (*shard, write("mset", share, head.db))).collect();
+                let writes = shards.iter().zip(shares);
+                let writes =
+                    writes.map(|(shard, share)| (*shard, vec![write("mset", share, head.db)])).collect();
                 reply.int(1);
-                return Decision::Write(writes, out);
+                return Decision::Last(writes, Answer::Bytes(out));
+            }
+            Merge::First(_) | Merge::ListMove(_) | Merge::SetMove(_) | Merge::Gather(_) => {
+                unreachable!("decided above")
             }
         }
         Decision::Answer(out)
@@ -338,9 +403,10 @@ impl Plan {
 }
 
 /// RANDOMKEY: each shard has sent how many keys it has and one of them; one is drawn by these weights.
-fn draw(replies: &[Vec<u8>], rng: &mut Prng, reply: &mut Reply<'_>) {
+fn draw(replies: &[&[u8]], rng: &mut Prng, reply: &mut Reply<'_>) {
     let offers: Vec<(u64, &[u8])> = replies
         .iter()
+        .copied()
         .filter_map(|r| {
             let mut elements = reply::elements(r);
             let keys = reply::as_int(elements.next()?)?.unsigned_abs();

@@ -1,0 +1,91 @@
+//! What a session keeps between MULTI and EXEC and while EXEC runs, and the keys that it watches.
+
+use super::program::Program;
+use crate::base::ids::{DbIndex, ShardId};
+use crate::base::key::KeyHash;
+use crate::command::spec::Flags;
+use crate::command::{CommandId, Spec};
+use crate::keyspace::Version;
+use crate::resp::{Args, OwnedArgs};
+
+/// The commands queued since MULTI.
+#[derive(Debug, Default)]
+pub struct Multi {
+    calls: Vec<(CommandId, OwnedArgs)>,
+    /// Whether a command was refused: EXEC will be, too.
+    pub aborted: bool,
+    denies_oom: bool,
+    writes: bool,
+    bytes: usize,
+}
+
+impl Multi {
+    /// Queues a command.
+    pub fn push(&mut self, command: CommandId, spec: &Spec, args: Args<'_>) {
+        let args = args.to_owned();
+        self.bytes += args.memory_bytes() + size_of::<(CommandId, OwnedArgs)>();
+        self.denies_oom |= spec.flags.has(Flags::DENYOOM);
+        self.writes |= spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
+        self.calls.push((command, args));
+    }
+
+    /// How many commands are queued.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether one of them may need memory.
+    pub fn denies_oom(&self) -> bool {
+        self.denies_oom
+    }
+
+    /// Whether one of them may change data.
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Memory held (`multi-mem` of CLIENT LIST).
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The commands, in order.
+    pub fn into_calls(self) -> Vec<(CommandId, OwnedArgs)> {
+        self.calls
+    }
+}
+
+/// A key that a session watches, as it was when it began to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Whose it is.
+    pub shard: ShardId,
+    /// The database that was selected.
+    pub db: DbIndex,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// Its hash.
+    pub hash: KeyHash,
+    /// What it was at.
+    pub version: Version,
+}
+
+/// EXEC whose commands on data have run, and whose others are running.
+#[derive(Debug)]
+pub struct Rest {
+    /// What EXEC runs.
+    pub program: Program,
+    /// The command that runs now, by its place in the program.
+    pub at: usize,
+    /// Whether it has not returned yet: an answer that comes meanwhile does not go on to the next one.
+    pub is_running: bool,
+    /// Whether EXEC's own reply is to be thrown away (CLIENT REPLY).
+    pub is_silent: bool,
+    /// What the client was owed before EXEC: what it is owed now is the reply of the command that runs.
+    pub before: Vec<u8>,
+}
