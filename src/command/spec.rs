@@ -476,6 +476,8 @@ pub enum Group {
     Connection,
     /// The server.
     Server,
+    /// Sets.
+    Set,
 }
 
 impl Group {
@@ -486,6 +488,7 @@ impl Group {
             Group::String => "string",
             Group::Connection => "connection",
             Group::Server => "server",
+            Group::Set => "set",
         }
     }
 }
@@ -568,6 +571,7 @@ impl Spec {
                 Group::String => Categories::STRING,
                 Group::Connection => Categories::CONNECTION,
                 Group::Server => Categories::NONE,
+                Group::Set => Categories::SET,
             });
         }
         if self.flags.has(Flags::WRITE) {

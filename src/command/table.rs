@@ -4,7 +4,7 @@
 //! one multiplication and usually one comparison, since this happens for every request.
 
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, debug, generic, internal, server, string};
+use super::{connection, debug, generic, internal, server, set, string};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -197,6 +197,7 @@ fn is_short(spec: &Spec) -> bool {
 fn families() -> impl Iterator<Item = &'static Spec> {
     string::SPECS
         .iter()
+        .chain(set::SPECS)
         .chain(generic::SPECS)
         .chain(connection::SPECS)
         .chain(server::SPECS)
