@@ -135,6 +135,16 @@ texts! {
     EXPIRE_NX_ALONE = "ERR NX and XX, GT or LT options at the same time are not compatible";
     /// EXPIRE and its kin with GT and LT.
     EXPIRE_GT_LT = "ERR GT and LT options at the same time are not compatible";
+    /// A number of keys that is none, or below one.
+    NUMKEYS_RANGE = "ERR numkeys should be greater than 0";
+    /// A number of keys that are not there.
+    NUMKEYS_TOO_LARGE = "ERR Number of keys can't be greater than number of args";
+    /// SINTERCARD and ZINTERCARD with a limit below zero, or with none.
+    LIMIT_NEGATIVE = "ERR LIMIT can't be negative";
+    /// A count that must not be negative, or is none.
+    POSITIVE_RANGE = "ERR value is out of range, must be positive";
+    /// A count that has no opposite.
+    COUNT_RANGE = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     /// SCAN with something else than a cursor.
     INVALID_CURSOR = "ERR invalid cursor";
     /// OBJECT IDLETIME where frequencies are kept instead.

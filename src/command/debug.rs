@@ -98,7 +98,7 @@ impl Sum {
         match entry.value {
             ValueRef::String(string) => self.mix(string.bytes(&mut IntText::new())),
             ValueRef::List(_) => {}
-            ValueRef::Set(_) => {}
+            ValueRef::Set(set) => set.iter().for_each(|member| self.add(member.bytes(&mut IntText::new()))),
             ValueRef::Zset(_) => {}
             ValueRef::Hash(_) => {}
         }

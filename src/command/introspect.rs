@@ -426,8 +426,15 @@ mod tests {
     fn keys_of_a_request() {
         assert_eq!(getkeys(false, &["memory", "usage", "k"]).unwrap(), "*1 $1 k ");
         assert_eq!(getkeys(true, &["MEMORY", "USAGE", "k"]).unwrap(), "*1 *2 $1 k ~1 +RO ");
+        assert_eq!(getkeys(false, &["sintercard", "2", "a", "b", "limit", "1"]).unwrap(), "*2 $1 a $1 b ");
+        let wrong = "ERR Invalid arguments specified for command";
         for (words, text) in [
-            (&["nosuch"][..], "ERR Invalid command specified"),
+            (&["sintercard", "0", "a"][..], wrong),
+            (&["sintercard", "-1", "a"], wrong),
+            (&["sintercard", "2", "a"], wrong),
+            (&["sintercard", "9223372036854775807", "a"], wrong),
+            (&["sintercard", "x", "a"], wrong),
+            (&["nosuch"], "ERR Invalid command specified"),
             (&["memory", "nosuch"], "ERR Invalid command specified"),
             (&["memory"], "ERR The command has no key arguments"),
             (&["ping"], "ERR The command has no key arguments"),

@@ -17,6 +17,7 @@ pub mod help;
 pub mod internal;
 pub mod introspect;
 pub mod server;
+pub mod set;
 pub mod spec;
 pub mod string;
 pub mod syntax;

@@ -90,8 +90,6 @@ pub enum Steps {
     Copy,
     /// MSETNX.
     Msetnx,
-    /// LCS.
-    Lcs,
     /// It runs on the first key that is there (LMPOP, BLPOP). A command with many keys and otherwise the same
     /// arguments must do the same when it is given that key alone.
     First,
@@ -493,6 +491,8 @@ pub enum Group {
     Server,
     /// MULTI and its kin.
     Transactions,
+    /// Sets.
+    Set,
 }
 
 impl Group {
@@ -504,6 +504,7 @@ impl Group {
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
+            Group::Set => "set",
         }
     }
 }
@@ -528,6 +529,14 @@ impl Spec {
     /// With these flags.
     pub const fn flags(mut self, flags: Flags) -> Spec {
         self.flags = flags;
+        self
+    }
+
+    /// Done like this over several shards; a shard runs it.
+    pub const fn spread(mut self, spread: Spread) -> Spec {
+        if let Run::Shard(handler, _) = self.run {
+            self.run = Run::Shard(handler, spread);
+        }
         self
     }
 
@@ -587,6 +596,7 @@ impl Spec {
                 Group::Connection => Categories::CONNECTION,
                 Group::Server => Categories::NONE,
                 Group::Transactions => Categories::TRANSACTION,
+                Group::Set => Categories::SET,
             });
         }
         if self.flags.has(Flags::WRITE) {

@@ -23,7 +23,7 @@ pub static SPECS: &[Spec] = &[
         "Runs the commands queued since MULTI, all at once.",
         "",
     )
-    .flags(ALWAYS.with(Flags::SKIP_SLOWLOG)),
+    .flags(Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::SKIP_SLOWLOG)),
     row("multi", 1, SessionOp::Multi, "1.2.0", "O(1)", "Begins to queue commands for EXEC.", "")
         .flags(ALWAYS.with(Flags::FAST)),
     row("unwatch", 1, SessionOp::Unwatch, "2.2.0", "O(1)", "Forgets the watched keys.", "")

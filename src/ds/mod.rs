@@ -6,5 +6,6 @@ pub mod collection;
 pub mod intset;
 pub mod listpack;
 pub mod placeholder;
+pub mod set;
 pub mod slab;
 pub mod table;

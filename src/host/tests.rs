@@ -11,7 +11,7 @@ const SHAPES: [(u16, u16); 6] = [(1, 1), (2, 1), (5, 1), (2, 2), (5, 2), (7, 3)]
 fn random_request(rng: &mut Prng) -> Vec<u8> {
     let key = |rng: &mut Prng| format!("k{}", rng.below(8));
     let value = |rng: &mut Prng| format!("v{}", rng.below(4));
-    let words = match rng.below(46) {
+    let words = match rng.below(54) {
         0..=3 => format!("GET {}", key(rng)),
         4..=7 => format!("SET {} {}", key(rng), value(rng)),
         8 => format!("INCR n{}", rng.below(3)),
@@ -45,6 +45,17 @@ fn random_request(rng: &mut Prng) -> Vec<u8> {
         38..=40 => "EXEC".to_owned(),
         41 => ["DISCARD", "UNWATCH", "RESET"][rng.below(3) as usize].to_owned(),
         42..=44 => format!("WATCH {} {}", key(rng), key(rng)),
+        46..=49 => format!("SADD {} {} {}", key(rng), value(rng), rng.below(9)),
+        50 => format!("SMOVE {} {} {}", key(rng), key(rng), value(rng)),
+        51 => {
+            let name = ["SUNIONSTORE", "SINTERSTORE", "SDIFFSTORE"][rng.below(3) as usize];
+            format!("{name} {} {} {}", key(rng), key(rng), key(rng))
+        }
+        52 => {
+            let name = ["SUNION", "SINTER", "SDIFF", "SINTERCARD 2"][rng.below(4) as usize];
+            format!("{name} {} {}", key(rng), key(rng))
+        }
+        53 => format!("TYPE {}", key(rng)),
         _ => format!("STRLEN {}", key(rng)),
     };
     let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
@@ -758,7 +769,7 @@ fn watched_keys_must_not_change() {
     for (shards, cores) in SHAPES {
         let mut node = Node::new(shards, cores, 2, &[]);
         let (one, two) = two_clients(&mut node);
-        let mut exec = |watches: &str, change: &str, node: &mut Node| {
+        let exec = |watches: &str, change: &str, node: &mut Node| {
             assert_eq!(node.run(one, watches), "+OK\r\n");
             node.run(two, change);
             assert_eq!(node.run(one, "MULTI"), "+OK\r\n");

@@ -1,7 +1,7 @@
 //! Transactions: this core as coordinator, as sequencer (core 0), and as host of shards.
 //!
-//! The protocol is told in `shard`, what a transaction runs in `session::program`. A session has at most one transaction
-//! under way and runs nothing else meanwhile, so the number of transactions is bounded by that of the clients.
+//! The protocol is told in `shard`, what a transaction runs in `session::program`. A session has at most one
+//! transaction under way and runs nothing else meanwhile, so their number is bounded by that of the clients.
 
 use super::batch::Flow;
 use super::host::Host;

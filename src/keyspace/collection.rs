@@ -3,6 +3,8 @@
 //! An entry knows its collection as a kind and a word; what has to be done for each type in the same way (free, copy,
 //! move to another shard) is dispatched here, once.
 
+pub use crate::ds::set::{Set, SetRef};
+
 use super::value::{ValueKind, ValueRef};
 use crate::{
     base::key::KeyHasher,
@@ -17,10 +19,6 @@ use crate::{
 pub type List = Placeholder<3>;
 /// A list to read.
 pub type ListRef<'a> = PlaceholderRef<'a>;
-/// A set.
-pub type Set = Placeholder<4>;
-/// A set to read.
-pub type SetRef<'a> = PlaceholderRef<'a>;
 /// A sorted set.
 pub type Zset = Placeholder<5>;
 /// A sorted set to read.

@@ -164,8 +164,8 @@ impl Keyspace {
         DbIndex(self.databases())
     }
 
-    /// Whether a watched key is still what it was at `version`. One whose time has come meanwhile is removed, which is a
-    /// change.
+    /// Whether a watched key is still what it was at `version`. One whose time has come meanwhile is removed, which is
+    /// a change.
     pub fn is_unchanged(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs, version: Version) -> bool {
         self.place(db, key, now);
         self.core.observers.version(db, key.hash()) == version

@@ -69,7 +69,7 @@ impl<'a> Args<'a> {
 
     /// The arguments from `index` on.
     #[inline]
-    pub fn iter_from(&self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+    pub fn iter_from(&self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let buffer = self.buffer;
         self.spans[index.min(self.spans.len())..].iter().map(move |span| span.of(buffer))
     }

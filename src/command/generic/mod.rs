@@ -17,6 +17,7 @@ use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Sp
 
 pub(in crate::command) use object::refcount_of;
 pub use scan::cursor_shard;
+pub(in crate::command) use scan::{parse_cursor, write_page, ScanOptions, Walk};
 pub use transfer::CopyOptions;
 
 /// The rows of this family.

@@ -1,4 +1,5 @@
-//! KEYS, SCAN, RANDOMKEY: walking over a shard's keys.
+//! KEYS, SCAN, RANDOMKEY: walking over a shard's keys; and what SCAN shares with SSCAN and its kin, which walk over
+//! one key's elements.
 //!
 //! SCAN's cursor names the shard, too: `shard << 47 | cursor of the shard's keyspace`. A walk goes through the shards
 //! one after the other, each call staying on one, and gives the guarantee of the keyspace's cursor: a key that is there
@@ -10,7 +11,7 @@ use crate::base::ids::ShardId;
 use crate::base::num::parse_i64;
 use crate::command::Ctx;
 use crate::keyspace::EntryView;
-use crate::resp::Args;
+use crate::resp::{Args, Reply};
 
 /// Bits of the cursor that belong to the keyspace.
 const LOCAL_BITS: u32 = 47;
@@ -60,46 +61,72 @@ pub(super) fn randomkey(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), Co
 
 pub(super) fn scan(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.at(1)).ok_or(CommandError::INVALID_CURSOR)?;
-    let options = ScanOptions::parse(args)?;
+    let options = ScanOptions::parse(args, 2, Walk::Keys)?;
     let (db, now, shard) = (ctx.db, ctx.now_ms(), u64::from(ctx.shard.0));
 
-    ctx.reply.array(2);
-    let (start, mut found) = (ctx.reply.len(), 0);
-    let next = if cursor >> LOCAL_BITS == shard {
+    write_page(ctx.reply, |reply| {
+        let mut found = 0;
+        // Only a cursor that we did not give names another shard.
+        if cursor >> LOCAL_BITS != shard {
+            return (0, 0);
+        }
         let local = ctx.keyspace.scan(db, cursor & LOCAL_MASK, options.count, now, |key, entry| {
             if options.wants(key, entry) {
-                ctx.reply.bulk(key);
+                reply.bulk(key);
                 found += 1;
             }
         });
-        match local {
+        let next = match local {
             0 if shard + 1 < u64::from(ctx.shards) => (shard + 1) << LOCAL_BITS,
             0 => 0,
             local => shard << LOCAL_BITS | local,
-        }
-    } else {
-        // Only a cursor that we did not give leads here.
-        0
-    };
-    ctx.reply.insert(start, |reply| {
-        let mut digits = itoa::Buffer::new();
-        reply.bulk(digits.format(next).as_bytes());
-        reply.array(found);
+        };
+        (next, found)
     });
     Ok(())
 }
 
-struct ScanOptions<'a> {
-    count: usize,
+/// Replies with a page: `f` writes its elements and gives the cursor to go on with, and how many it wrote.
+pub(in crate::command) fn write_page(reply: &mut Reply<'_>, f: impl FnOnce(&mut Reply<'_>) -> (u64, usize)) {
+    reply.array(2);
+    let start = reply.len();
+    let (next, written) = f(reply);
+    reply.insert(start, |reply| {
+        let mut digits = itoa::Buffer::new();
+        reply.bulk(digits.format(next).as_bytes());
+        reply.array(written);
+    });
+}
+
+/// What is walked over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::command) enum Walk {
+    /// Keys, which have a type.
+    Keys,
+    /// One key's elements.
+    Elements,
+}
+
+/// The options of SCAN and its kin.
+pub(in crate::command) struct ScanOptions<'a> {
+    /// About how many elements to look at.
+    pub(in crate::command) count: usize,
     pattern: Option<&'a [u8]>,
     /// The name of a type; one that no value has is allowed and matches nothing.
     kind: Option<&'a [u8]>,
 }
 
 impl<'a> ScanOptions<'a> {
-    fn parse(args: Args<'a>) -> Result<ScanOptions<'a>, CommandError> {
+    /// The options from argument `at` on.
+    ///
+    /// # Errors
+    /// An option that there is not, or a bad count.
+    pub(in crate::command) fn parse(
+        args: Args<'a>,
+        mut at: usize,
+        walk: Walk,
+    ) -> Result<ScanOptions<'a>, CommandError> {
         let mut options = ScanOptions { count: COUNT_DEFAULT, pattern: None, kind: None };
-        let mut at = 2;
         while at < args.len() {
             let value = args.get(at + 1).ok_or(CommandError::SYNTAX)?;
             if args.is(at, "count") {
@@ -108,7 +135,7 @@ impl<'a> ScanOptions<'a> {
                 options.count = count.ok_or(CommandError::SYNTAX)?;
             } else if args.is(at, "match") {
                 options.pattern = wanted(value);
-            } else if args.is(at, "type") {
+            } else if args.is(at, "type") && walk == Walk::Keys {
                 options.kind = Some(value);
             } else {
                 return Err(CommandError::SYNTAX);
@@ -120,7 +147,12 @@ impl<'a> ScanOptions<'a> {
 
     fn wants(&self, key: &[u8], entry: &EntryView<'_>) -> bool {
         self.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(entry.value.kind().name().as_bytes()))
-            && self.pattern.is_none_or(|pattern| glob::matches(pattern, key, false))
+            && self.matches(key)
+    }
+
+    /// Whether the pattern, if there is one, matches a name.
+    pub(in crate::command) fn matches(&self, name: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, name, false))
     }
 }
 
@@ -130,7 +162,7 @@ fn wanted(pattern: &[u8]) -> Option<&[u8]> {
 }
 
 /// A cursor as Redis reads it, which is C's `strtoul`: a sign may stand before it, and nothing at all is 0.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub(in crate::command) fn parse_cursor(text: &[u8]) -> Option<u64> {
     // The end of a C string.
     let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     let (negative, digits) = match text {

@@ -1,7 +1,7 @@
 //! LCS: the longest common subsequence of two strings.
 //!
 //! The result depends on which of several equally long subsequences is found, so the table is walked exactly as Redis
-//! walks it. The coordinator calls `lcs_reply` itself where the two keys lie on different shards.
+//! walks it.
 
 use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
@@ -14,7 +14,7 @@ const STRING_BYTES_LIMIT: usize = u32::MAX as usize - 1;
 
 /// What LCS is told after the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LcsOptions {
+struct LcsOptions {
     output: Output,
     /// Shorter matches are not told.
     match_bytes_min: i64,
@@ -37,7 +37,7 @@ impl LcsOptions {
     ///
     /// # Errors
     /// An option that is none, a bad length, or LEN together with IDX.
-    pub fn parse(args: Args<'_>) -> Result<LcsOptions, CommandError> {
+    fn parse(args: Args<'_>) -> Result<LcsOptions, CommandError> {
         let (mut len, mut matches) = (false, false);
         let mut options = LcsOptions { output: Output::Bytes, match_bytes_min: 0, with_match_len: false };
         let mut at = 3;
@@ -66,32 +66,26 @@ impl LcsOptions {
     }
 }
 
-/// Both keys on this shard.
 pub(super) fn lcs(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    // A copy of the first: the second lookup may change the table. It is little beside the table of lengths.
+    let a = string(ctx, args.at(1))?;
+    let b = string(ctx, args.at(2))?;
     let options = LcsOptions::parse(args)?;
-    let now = ctx.now_ms();
-    let (first, second) = (ctx.first_key(args.at(1)), ctx.key(args.at(2)));
-    let mut text = IntText::new();
-    // A copy: the second lookup may change the table. It is little beside the table of lengths.
-    let a = ctx.keyspace.lookup_read(ctx.db, first, now).map(ValueRef::string).transpose();
-    let a = a.map_err(|_| CommandError::LCS_NOT_STRINGS)?.map(|string| string.bytes(&mut text).to_vec());
-    let mut text = IntText::new();
-    let b = ctx.keyspace.lookup_read(ctx.db, second, now).map(ValueRef::string).transpose();
-    let b = b.map_err(|_| CommandError::LCS_NOT_STRINGS)?.map(|string| string.bytes(&mut text));
-    lcs_reply(
-        a.as_deref().unwrap_or_default(),
-        b.unwrap_or_default(),
-        &options,
-        ctx.options.string_bytes_max,
-        ctx.reply,
-    )
+    lcs_reply(&a, &b, &options, ctx.options.string_bytes_max, ctx.reply)
+}
+
+/// The string under a key, empty if there is none.
+fn string(ctx: &mut Ctx<'_, '_>, name: &[u8]) -> Result<Vec<u8>, CommandError> {
+    let string = ctx.source(name).map(ValueRef::string).transpose();
+    let string = string.map_err(|_| CommandError::LCS_NOT_STRINGS)?;
+    Ok(string.map_or_else(Vec::new, |string| string.bytes(&mut IntText::new()).to_vec()))
 }
 
 /// Replies with the longest common subsequence of `a` and `b`; a missing key counts as an empty string.
 ///
 /// # Errors
 /// The table of lengths would take more than `table_bytes_max`, which is `proto-max-bulk-len`.
-pub fn lcs_reply(
+fn lcs_reply(
     a: &[u8],
     b: &[u8],
     options: &LcsOptions,

@@ -168,7 +168,7 @@ pub static SPECS: &[Spec] = &[
     Spec::new(
         "lcs",
         -3,
-        Run::Shard(lcs::lcs, Spread::Steps(Steps::Lcs)),
+        Run::Shard(lcs::lcs, Spread::Gather),
         doc(
             "Finds the longest subsequence of bytes that two strings have in common.",
             "7.0.0",

@@ -21,7 +21,6 @@ use crate::command::ctx::CommandOptions;
 use crate::command::debug::DatasetDigest;
 use crate::command::generic::CopyOptions;
 use crate::command::spec::{Spread, Steps};
-use crate::command::string::lcs::{lcs_reply, LcsOptions};
 use crate::command::{Spec, Table};
 use crate::resp::{reply, Args, OwnedArgs, Proto, Reply};
 use crate::shard::locks::{Claims, Mode};
@@ -80,8 +79,6 @@ enum Merge {
     SetMove(moves::SetMove),
     /// The values of other shards are on their way to this one.
     Gather(gather::Gather),
-    /// With `proto-max-bulk-len`.
-    Lcs(LcsOptions, u64),
     /// DEBUG DIGEST.
     Digest,
 }
@@ -231,14 +228,6 @@ pub fn plan(
             ];
             (Merge::Copy { target: OwnedArgs::collect([target]), options: copy }, parts)
         }
-        Spread::Steps(Steps::Lcs) => {
-            let lcs = LcsOptions::parse(args)?;
-            let parts = [args.at(1), args.at(2)]
-                .map(|key| on_key(key, mode, shape.look("get", head.db, key)))
-                .into_iter()
-                .collect();
-            (Merge::Lcs(lcs, options.string_bytes_max), parts)
-        }
         Spread::Steps(Steps::First) => moves::plan_first(shape, spec, call),
         Spread::Steps(Steps::ListMove) => moves::plan_list_move(shape, call)?,
         Spread::Steps(Steps::SetMove) => moves::plan_set_move(shape, call),
@@ -343,12 +332,6 @@ impl Plan {
                     debug_assert!(is_digest, "the shards answer with digests");
                 });
                 reply.simple(&digest.to_string());
-            }
-            Merge::Lcs(options, bytes_max) => {
-                let value = |i: usize| reply::as_bulk(replies[i]).unwrap_or(b"");
-                if let Err(error) = lcs_reply(value(0), value(1), &options, bytes_max, &mut reply) {
-                    reply.error(error.bytes());
-                }
             }
             Merge::Rename { nx, source, target } => {
                 let Some(blob) = reply::as_bulk(replies[0]) else {
