@@ -8,6 +8,7 @@ pub mod ids;
 pub mod key;
 pub mod latency;
 pub mod longdouble;
+pub mod lzf;
 pub mod num;
 pub mod prng;
 pub mod stats;
