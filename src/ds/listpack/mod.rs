@@ -274,6 +274,13 @@ impl Listpack {
 }
 
 impl<'a> ListpackRef<'a> {
+    /// The listpack that these bytes are, wherever they lie. They came from `bytes`, or were checked by `from_bytes`:
+    /// others are read as nonsense, or panic.
+    #[inline]
+    pub(super) fn trusted(bytes: &'a [u8]) -> ListpackRef<'a> {
+        ListpackRef { bytes }
+    }
+
     /// The whole of it, as it stands in a dump.
     #[inline]
     pub fn bytes(self) -> &'a [u8] {
