@@ -4,6 +4,7 @@ mod block;
 pub mod bytes;
 pub mod collection;
 pub mod intset;
+pub mod list;
 pub mod listpack;
 pub mod placeholder;
 pub mod set;
