@@ -3,7 +3,10 @@
 //! An entry knows its collection as a kind and a word; what has to be done for each type in the same way (free, copy,
 //! move to another shard) is dispatched here, once.
 
-pub use crate::ds::set::{Set, SetRef};
+pub use crate::ds::{
+    list::{List, ListRef},
+    set::{Set, SetRef},
+};
 
 use super::value::{ValueKind, ValueRef};
 use crate::{
@@ -15,10 +18,6 @@ use crate::{
     },
 };
 
-/// A list.
-pub type List = Placeholder<3>;
-/// A list to read.
-pub type ListRef<'a> = PlaceholderRef<'a>;
 /// A sorted set.
 pub type Zset = Placeholder<5>;
 /// A sorted set to read.
