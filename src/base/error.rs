@@ -113,6 +113,29 @@ texts! {
     BAD_ENTRY = "ERR Bad data format";
     /// The key must exist for this command.
     NO_SUCH_KEY = "ERR no such key";
+    /// LSET of an index that the list does not have.
+    INDEX_RANGE = "ERR index out of range";
+    /// LPOP and its kin of less than no elements.
+    NOT_POSITIVE = "ERR value is out of range, must be positive";
+    /// LPOS without a first match to begin with.
+    RANK_ZERO = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative \
+                 to start from the end of the list";
+    /// LPOS with a rank that can't be negated.
+    RANK_RANGE = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+    /// LPOS of less than no matches.
+    COUNT_NEGATIVE = "ERR COUNT can't be negative";
+    /// LPOS over less than no elements.
+    MAXLEN_NEGATIVE = "ERR MAXLEN can't be negative";
+    /// LMPOP and its kin without keys.
+    NUMKEYS_RANGE = "ERR numkeys should be greater than 0";
+    /// LMPOP and its kin of no elements.
+    COUNT_RANGE = "ERR count should be greater than 0";
+    /// To block for a time that is none.
+    TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range";
+    /// To block into the past.
+    TIMEOUT_NEGATIVE = "ERR timeout is negative";
+    /// To block beyond the end of time.
+    TIMEOUT_RANGE = "ERR timeout is out of range";
     /// A string would pass `proto-max-bulk-len`.
     STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     /// Authentication comes first.

@@ -101,6 +101,28 @@ impl LongDouble {
         rounded(negative, sum, exponent - BELOW, false)
     }
 
+    /// A thousand times the number, rounded up to an integer, and the nearest one where it is beyond those of 64 bits:
+    /// seconds as milliseconds. An infinite number counts as positive.
+    pub fn ceil_thousandfold(self) -> i64 {
+        let LongDouble::Finite { negative, mantissa, exponent } = self else { return i64::MAX };
+        let Some(LongDouble::Finite { mantissa, exponent, .. }) =
+            rounded(negative, u128::from(mantissa) * 1000, exponent, false)
+        else {
+            return if negative { i64::MIN } else { i64::MAX };
+        };
+        let places = exponent.unsigned_abs();
+        let integer = match exponent {
+            // The top bit is set: it has at least 64 bits.
+            0.. => u64::MAX,
+            _ => mantissa.checked_shr(places).unwrap_or(0),
+        };
+        if negative {
+            return 0i64.saturating_sub_unsigned(integer);
+        }
+        let has_fraction = exponent < 0 && mantissa != 0 && mantissa.trailing_zeros() < places;
+        i64::try_from(integer).map_or(i64::MAX, |integer| integer.saturating_add(has_fraction.into()))
+    }
+
     /// The number as Redis stores and replies it: at most 17 digits after the point, no trailing zeros, no exponent.
     pub fn to_text(self) -> String {
         let LongDouble::Finite { negative, mantissa, exponent } = self else { return "inf".to_owned() };
