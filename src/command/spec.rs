@@ -485,6 +485,8 @@ pub enum Group {
     Generic,
     /// Strings.
     String,
+    /// Lists.
+    List,
     /// The connection.
     Connection,
     /// The server.
@@ -501,6 +503,7 @@ impl Group {
         match self {
             Group::Generic => "generic",
             Group::String => "string",
+            Group::List => "list",
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
@@ -593,6 +596,7 @@ impl Spec {
             all = all.with(match self.doc.group {
                 Group::Generic => Categories::KEYSPACE,
                 Group::String => Categories::STRING,
+                Group::List => Categories::LIST,
                 Group::Connection => Categories::CONNECTION,
                 Group::Server => Categories::NONE,
                 Group::Transactions => Categories::TRANSACTION,

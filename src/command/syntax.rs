@@ -67,6 +67,7 @@ pub fn parse(spec: &Spec) -> Option<Vec<Arg>> {
     let alternatives = read_alternatives(&mut words, None)?;
     let [items] = &alternatives[..] else { return None };
     let mut args = lower(spec.name, items, Head::Loose);
+    name_places(&mut args);
     let first = if spec.name.contains('|') { 2 } else { 1 };
     mark_keys(&mut args, spec.keys, first);
     Some(args)
@@ -229,6 +230,15 @@ fn joined(mut args: Vec<Arg>) -> Arg {
     Arg { parts: args, ..Arg::value("data", ArgKind::Block) }
 }
 
+/// Two choices of a place are from where something comes, and to where it goes.
+fn name_places(args: &mut [Arg]) {
+    let places: Vec<&mut Arg> = args.iter_mut().filter(|arg| arg.name == PLACE).collect();
+    if let Ok([from, to]) = <[&mut Arg; 2]>::try_from(places) {
+        from.name = "wherefrom".to_owned();
+        to.name = "whereto".to_owned();
+    }
+}
+
 /// Marks the arguments whose place is known and which a key specification covers. The place is known up to the first
 /// argument that may be left out or repeated.
 fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
@@ -284,6 +294,9 @@ fn is_token(word: &str) -> bool {
     !word.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
+/// The name of a choice of ends or sides of a list.
+const PLACE: &str = "where";
+
 /// What a choice is called: the manual's syntax lines give it no name.
 fn choice_name(alternatives: &[Vec<Item>]) -> &'static str {
     let is = |words: &[&str]| {
@@ -295,6 +308,8 @@ fn choice_name(alternatives: &[Vec<Item>]) -> &'static str {
         "condition"
     } else if is(&["EX", "PX", "EXAT", "PXAT", "KEEPTTL", "PERSIST"]) {
         "expiration"
+    } else if is(&["LEFT", "RIGHT", "BEFORE", "AFTER"]) {
+        PLACE
     } else {
         "option"
     }
@@ -305,9 +320,12 @@ fn kind_of(command: &str, name: &str) -> ArgKind {
     match name {
         "unix-time-seconds" | "unix-time-milliseconds" => ArgKind::UnixTime,
         "increment" if command.ends_with("float") => ArgKind::Double,
+        // What blocks waits for so many seconds, or parts of them.
+        "timeout" if command.starts_with('b') => ArgKind::Double,
         "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end" | "increment"
-        | "index" | "index1" | "index2" | "limit" | "milliseconds" | "min-match-len" | "numkeys"
-        | "offset" | "protover" | "seconds" | "start" | "timeout" | "version" => ArgKind::Integer,
+        | "index" | "index1" | "index2" | "len" | "limit" | "milliseconds" | "min-match-len"
+        | "num-matches" | "numkeys" | "offset" | "protover" | "rank" | "seconds" | "start" | "stop"
+        | "timeout" | "version" => ArgKind::Integer,
         _ if name.ends_with("pattern") => ArgKind::Pattern,
         _ => ArgKind::String,
     }
@@ -416,6 +434,21 @@ mod tests {
                 "numkeys key [key ...] [LIMIT limit]",
                 "numkeys:integer key:key*#0 limit:integer=LIMIT?",
             ),
+            (
+                "lmove",
+                two,
+                "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
+                "source:key#0 destination:key#1 wherefrom:oneof(left:pure-token=LEFT right:pure-token=RIGHT) \
+                 whereto:oneof(left:pure-token=LEFT right:pure-token=RIGHT)",
+            ),
+            (
+                "linsert",
+                one,
+                "key <BEFORE | AFTER> pivot element",
+                "key:key#0 where:oneof(before:pure-token=BEFORE after:pure-token=AFTER) pivot:string \
+                 element:string",
+            ),
+            ("blpop", &KEYS[3..4], "key [key ...] timeout", "key:key*#0 timeout:double"),
             ("incrbyfloat", one, "key increment", "key:key#0 increment:double"),
             ("object|encoding", &KEYS[1..2], "key", "key:key#0"),
             ("auth", &[], "[username] password", "username:string? password:string"),
