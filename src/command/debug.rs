@@ -14,6 +14,7 @@ use super::Ctx;
 use crate::base::error::CommandError;
 use crate::base::ids::DbIndex;
 use crate::base::num::parse_i64;
+use crate::ds::list::End;
 use crate::keyspace::{access, EntryView, IntText, StringRef, ValueKind, ValueRef};
 use crate::resp::{reply, Args};
 
@@ -97,7 +98,9 @@ impl Sum {
         self.mix(&kind.to_be_bytes());
         match entry.value {
             ValueRef::String(string) => self.mix(string.bytes(&mut IntText::new())),
-            ValueRef::List(_) => {}
+            ValueRef::List(list) => list.range(0, End::Back, usize::MAX, |element| {
+                self.mix(element.bytes(&mut IntText::new()));
+            }),
             ValueRef::Set(set) => set.iter().for_each(|member| self.add(member.bytes(&mut IntText::new()))),
             ValueRef::Zset(_) => {}
             ValueRef::Hash(_) => {}

@@ -16,12 +16,14 @@ pub(crate) mod harness;
 pub mod help;
 pub mod internal;
 pub mod introspect;
+pub mod list;
 pub mod server;
 pub mod set;
 pub mod spec;
 pub mod string;
 pub mod syntax;
 pub mod table;
+pub mod timeout;
 pub mod transaction;
 
 pub use ctx::Ctx;

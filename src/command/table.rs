@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, debug, generic, internal, server, set, string, transaction};
+use super::{connection, debug, generic, internal, list, server, set, string, transaction};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,6 +206,7 @@ fn is_short(spec: &Spec) -> bool {
 fn families() -> impl Iterator<Item = &'static Spec> {
     string::SPECS
         .iter()
+        .chain(list::SPECS)
         .chain(set::SPECS)
         .chain(generic::SPECS)
         .chain(connection::SPECS)
