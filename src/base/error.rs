@@ -129,7 +129,7 @@ texts! {
     /// LMPOP and its kin without keys.
     NUMKEYS_RANGE = "ERR numkeys should be greater than 0";
     /// LMPOP and its kin of no elements.
-    COUNT_RANGE = "ERR count should be greater than 0";
+    COUNT_NOT_POSITIVE = "ERR count should be greater than 0";
     /// To block for a time that is none.
     TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range";
     /// To block into the past.
@@ -158,8 +158,6 @@ texts! {
     EXPIRE_NX_ALONE = "ERR NX and XX, GT or LT options at the same time are not compatible";
     /// EXPIRE and its kin with GT and LT.
     EXPIRE_GT_LT = "ERR GT and LT options at the same time are not compatible";
-    /// A number of keys that is none, or below one.
-    NUMKEYS_RANGE = "ERR numkeys should be greater than 0";
     /// A number of keys that are not there.
     NUMKEYS_TOO_LARGE = "ERR Number of keys can't be greater than number of args";
     /// SINTERCARD and ZINTERCARD with a limit below zero, or with none.

@@ -102,7 +102,7 @@ impl<'a> Pops<'a> {
             if count.is_some() || !args.is(next, "count") || next + 1 == args.len() {
                 return Err(CommandError::SYNTAX);
             }
-            count = Some(positive(args.at(next + 1), CommandError::COUNT_RANGE)?);
+            count = Some(positive(args.at(next + 1), CommandError::COUNT_NOT_POSITIVE)?);
             next += 2;
         }
         let keys = args.iter_from(at + 1).take(keys).collect();

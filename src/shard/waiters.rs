@@ -1,0 +1,171 @@
+//! Clients that wait for keys of this shard, in order of arrival on each key.
+//!
+//! A waiter whose keys are all here brings its command, which the shard tries again when one of the keys has changed. One
+//! with keys on several shards is only told that it is its turn (`Turn::Tell`): its own core then tries the command
+//! as a transaction, and comes back with what became of it. Until then it is *pending*, and those behind it on the same
+//! key wait for it: they came later.
+//!
+//! Invariant: a waiter stands in the queue of each of its keys, once.
+//! Invariant: a queue is in the map if and only if it is not empty.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use smallvec::SmallVec;
+
+use super::call::OwnedCall;
+use super::shard::Ticket;
+use crate::base::ids::DbIndex;
+use crate::base::key::KeyHash;
+
+/// A key that is waited for.
+pub type Place = (DbIndex, KeyHash);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    queues: BTreeMap<Place, VecDeque<Ticket>>,
+    waiters: BTreeMap<Ticket, Waiter>,
+}
+
+/// A client that waits.
+#[derive(Debug)]
+pub struct Waiter {
+    /// What it waits for, on this shard.
+    pub keys: SmallVec<[Place; 2]>,
+    /// Its command, if all its keys are here.
+    pub call: Option<OwnedCall>,
+    /// What it is answered when its time is up.
+    pub nothing: Vec<u8>,
+    /// Whether it is being tried elsewhere, or waits for a transaction.
+    is_pending: bool,
+    /// Whether a key of its has changed while it was pending.
+    again: bool,
+}
+
+/// What is to be done for the first waiter of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Try its command.
+    Try(Ticket),
+    /// Tell its core that it is its turn.
+    Tell(Ticket),
+    /// Nobody waits, or who does is pending.
+    Nobody,
+}
+
+impl Waiter {
+    /// A waiter for these keys, of which each counts once.
+    pub fn new(mut keys: SmallVec<[Place; 2]>, call: Option<OwnedCall>, nothing: Vec<u8>) -> Waiter {
+        keys.sort_unstable();
+        keys.dedup();
+        Waiter { keys, call, nothing, is_pending: false, again: false }
+    }
+}
+
+impl Waiters {
+    /// Puts a waiter at the end of the queues of its keys.
+    pub fn add(&mut self, ticket: Ticket, waiter: Waiter) {
+        for place in &waiter.keys {
+            self.queues.entry(*place).or_default().push_back(ticket);
+        }
+        let before = self.waiters.insert(ticket, waiter);
+        debug_assert!(before.is_none(), "{ticket:?} waits twice");
+    }
+
+    /// Takes a waiter out of all queues.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&ticket)?;
+        for place in &waiter.keys {
+            if let Some(queue) = self.queues.get_mut(place) {
+                queue.retain(|other| *other != ticket);
+                if queue.is_empty() {
+                    self.queues.remove(place);
+                }
+            }
+        }
+        Some(waiter)
+    }
+
+    /// A waiter.
+    pub fn get(&self, ticket: Ticket) -> Option<&Waiter> {
+        self.waiters.get(&ticket)
+    }
+
+    /// Whose turn it is on a key, after `after` if that is given. Who is told becomes pending.
+    pub fn turn(&mut self, place: Place, after: Option<Ticket>) -> Turn {
+        let Some(queue) = self.queues.get(&place) else { return Turn::Nobody };
+        let from = match after {
+            Some(after) => queue.iter().position(|ticket| *ticket == after).map_or(0, |at| at + 1),
+            None => 0,
+        };
+        let Some(&ticket) = queue.get(from) else { return Turn::Nobody };
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return Turn::Nobody };
+        if waiter.is_pending {
+            waiter.again = true;
+            return Turn::Nobody;
+        }
+        if waiter.call.is_some() {
+            return Turn::Try(ticket);
+        }
+        waiter.is_pending = true;
+        Turn::Tell(ticket)
+    }
+
+    /// A waiter has to wait for a transaction before it can be tried.
+    pub fn suspend(&mut self, ticket: Ticket) {
+        if let Some(waiter) = self.waiters.get_mut(&ticket) {
+            waiter.is_pending = true;
+        }
+    }
+
+    /// A waiter that was pending was not served, or can be tried now. Whether a key of its has changed meanwhile.
+    pub fn resume(&mut self, ticket: Ticket) -> bool {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return false };
+        waiter.is_pending = false;
+        std::mem::take(&mut waiter.again)
+    }
+
+    /// How many clients wait.
+    pub fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::CoreId;
+
+    fn ticket(session: u32) -> Ticket {
+        Ticket { core: CoreId(0), session, slot: 0 }
+    }
+
+    fn elsewhere(keys: &[u64]) -> Waiter {
+        let keys = keys.iter().map(|&key| (DbIndex(0), KeyHash(key))).collect();
+        Waiter::new(keys, None, Vec::new())
+    }
+
+    #[test]
+    fn turns_come_in_order_of_arrival_and_wait_for_who_is_pending() {
+        let key = |key| (DbIndex(0), KeyHash(key));
+        let mut waiters = Waiters::default();
+        waiters.add(ticket(1), elsewhere(&[1, 2, 1]));
+        waiters.add(ticket(2), elsewhere(&[1]));
+        assert_eq!(waiters.turn(key(3), None), Turn::Nobody);
+        assert_eq!(waiters.turn(key(1), None), Turn::Tell(ticket(1)));
+        assert_eq!(waiters.turn(key(1), None), Turn::Nobody, "the first is pending");
+        assert_eq!(waiters.turn(key(2), None), Turn::Nobody, "on all its keys");
+        assert!(waiters.resume(ticket(1)), "the key has changed meanwhile");
+        assert!(!waiters.resume(ticket(1)));
+        assert_eq!(waiters.turn(key(1), Some(ticket(1))), Turn::Tell(ticket(2)));
+        assert!(waiters.remove(ticket(1)).is_some() && waiters.remove(ticket(1)).is_none());
+        assert_eq!(waiters.turn(key(2), None), Turn::Nobody);
+        waiters.remove(ticket(2));
+        assert!(waiters.is_empty() && waiters.queues.is_empty());
+    }
+}
