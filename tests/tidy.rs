@@ -686,8 +686,10 @@ mod rows {
             if let Run::Shard(_, spread) = row.run {
                 assert!(!(row.is_write() && row.flags.has(Flags::READONLY)), "{name} writes and only reads");
                 // A row on one shard may have no key: OBJECT HELP runs on any.
-                let by_keys =
-                    matches!(spread, Spread::Sum | Spread::Interleave | Spread::Ok | Spread::Steps(_));
+                let by_keys = matches!(
+                    spread,
+                    Spread::Sum | Spread::Interleave | Spread::Ok | Spread::Steps(_) | Spread::Gather
+                );
                 let everywhere = !by_keys && spread != Spread::One;
                 let is_internal = row.flags.has(Flags::INTERNAL);
                 assert!(!by_keys || !row.keys.is_empty(), "{name}: {spread:?} without keys");

@@ -371,6 +371,7 @@ impl<T: Ticks> Host<T> {
                 let out = session.replies.writer();
                 let start = out.len();
                 let result = shard.run(spec, call, self.now, out);
+                let has_ready = shard.has_ready();
                 session.replies.wrote(start);
                 let over = session.replies.pending_bytes() > OUTPUT_HIGH_BYTES;
                 let after = self.ticks.ticks();
@@ -384,6 +385,9 @@ impl<T: Ticks> Host<T> {
                 }
                 if took >= self.slow_ticks {
                     self.log_slow(index, spec, args, self.ticks.to_ns(took) / 1000);
+                }
+                if has_ready {
+                    self.serve_waiters(usize::from(place));
                 }
                 if over {
                     return self.output_full(index);
@@ -535,6 +539,9 @@ impl<T: Ticks> Host<T> {
             spread if is_global(spread) => (shards == 1).then_some(ShardId(0)),
             _ => single_shard(spec, args, shards),
         };
+        if spec.flags.has(Flags::BLOCKING) {
+            return self.block(index, spec, spread, single, Call { head, args });
+        }
         let Some(shard) = single else {
             if session.replies.waiting() > 0 {
                 return self.keep_for(index, Wait::Replies);
@@ -565,6 +572,7 @@ impl<T: Ticks> Host<T> {
         let out = session.replies.writer();
         let start = out.len();
         let result = shard.run(spec, call, self.now, out);
+        let has_ready = shard.has_ready();
         if silent {
             out.truncate(start);
         } else {
@@ -575,6 +583,16 @@ impl<T: Ticks> Host<T> {
         if took >= self.slow_ticks {
             self.log_slow(index, spec, call.args, self.ticks.to_ns(took) / 1000);
         }
+        if has_ready {
+            self.serve_waiters(place);
+        }
+    }
+
+    /// Serves the clients that wait for keys of a shard of this core that have changed.
+    #[cold]
+    pub(super) fn serve_waiters(&mut self, place: usize) {
+        self.shards[place].serve(self.now, &mut self.shard_effects);
+        self.carry_out();
     }
 
     fn count(&mut self, command: CommandId, took: u64, result: Result<(), CommandError>) {
@@ -774,6 +792,11 @@ impl<T: Ticks> Host<T> {
             let slow_us = if took >= self.slow_ticks { (self.ticks.to_ns(took) / 1000).max(1) } else { 0 };
             Answered::Now { slow_us: slow_us.min(u64::from(u32::MAX)) as u32 }
         });
+        for place in 0..self.shards.len() {
+            if self.shards[place].has_ready() {
+                self.serve_waiters(place);
+            }
+        }
         self.outboxes[from.index()].mail.push_back(super::Mail::Replies(parcel));
         for reply in too_large {
             self.post(from, reply);
@@ -813,6 +836,9 @@ impl<T: Ticks> Host<T> {
                     self.command_stats[command.index()].record_untracked(0);
                     self.count_if_error(command, &reply);
                     self.post(ticket.core, Rare::Late(ticket, reply))
+                }
+                crate::shard::Effect::Turn(ticket, shard) => {
+                    self.post(ticket.core, Rare::Turn(ticket, shard))
                 }
                 crate::shard::Effect::Step(txn, shard, reply) => {
                     self.post(txn.core, Rare::Step(txn, shard, reply));

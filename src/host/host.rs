@@ -1,6 +1,6 @@
 //! The state of one core, and the ways in and out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::batch::Batch;
@@ -12,7 +12,7 @@ use crate::base::ids::{ClientId, CoreId, ShardId};
 use crate::base::key::KeyHasher;
 use crate::base::prng::Prng;
 use crate::base::stats::{CommandStats, ErrorStats};
-use crate::base::time::{Now, Ticks};
+use crate::base::time::{Now, Ticks, UnixMs};
 use crate::command::ctx::CommandOptions;
 use crate::command::Table;
 use crate::config::{Config, MaxmemoryPolicy};
@@ -24,6 +24,7 @@ use crate::node::stats::CoreStats;
 use crate::session::admit::Gate;
 use crate::session::session::Peer;
 use crate::session::{Session, State, Wait};
+use crate::shard::waiters::End;
 use crate::shard::Shard;
 
 /// What a core is told at start.
@@ -86,7 +87,7 @@ pub enum Effect {
 pub struct Host<T> {
     pub(super) id: CoreId,
     pub(super) cores: u16,
-    pub(super) placement: Vec<CoreId>,
+    pub(super) placement: Arc<[CoreId]>,
     /// For each shard, its place in `shards` if it is hosted here.
     pub(super) local: Vec<Option<u16>>,
     pub(super) shards: Vec<Shard>,
@@ -123,6 +124,8 @@ pub struct Host<T> {
     pub(super) outbox_waiters: Vec<u32>,
     #[allow(clippy::vec_box, reason = "they travel as boxes, which are not made anew for each journey")]
     pub(super) parcels: Vec<Box<Parcel>>,
+    /// When the time of blocked sessions is up.
+    pub(super) block_deadlines: BTreeSet<(UnixMs, u32)>,
     pub(super) txns: BTreeMap<u64, Txn>,
     pub(super) gathers: BTreeMap<u64, Gather>,
     pub(super) next_number: u64,
@@ -161,7 +164,7 @@ impl<T: Ticks> Host<T> {
         let mut host = Host {
             id,
             cores,
-            placement,
+            placement: placement.into(),
             local,
             shards,
             sessions: Vec::new(),
@@ -190,6 +193,7 @@ impl<T: Ticks> Host<T> {
             delivers_own_mail: false,
             outbox_waiters: Vec::new(),
             parcels: Vec::new(),
+            block_deadlines: BTreeSet::new(),
             txns: BTreeMap::new(),
             gathers: BTreeMap::new(),
             next_number: 0,
@@ -258,6 +262,7 @@ impl<T: Ticks> Host<T> {
         });
         self.remove_monitor(index);
         self.discard(index);
+        self.end_block(index, End::Over);
         self.release_session(index);
     }
 
@@ -294,10 +299,14 @@ impl<T: Ticks> Host<T> {
 
     /// The client has sent its last byte. What it has asked for is still answered, then the connection ends.
     pub fn end_of_input(&mut self, index: u32) {
-        if let Some(session) = self.session(index) {
-            session.at_end = true;
-            self.runnable.push(index);
+        let Some(session) = self.session(index) else { return };
+        session.at_end = true;
+        if session.blocked.is_some() {
+            // There is nobody to wait any more, as in Redis.
+            self.close(index, true);
+            return;
         }
+        self.runnable.push(index);
     }
 
     /// Ends a session whose client has sent its last byte, if everything that can be answered is.
@@ -370,6 +379,12 @@ impl<T: Ticks> Host<T> {
             Rare::Step(txn, shard, reply) => self.step_done(txn.number, shard, reply),
             Rare::GoOn(txn, shard, calls) => self.go_on_part(txn, shard, &calls),
             Rare::Finish(txn, shard, calls) => self.finish_part(txn, shard, &calls),
+            Rare::Block(shard, ticket, call) => self.block_here(shard, ticket, call),
+            Rare::Wait(shard, ticket, keys) => self.wait_here(shard, ticket, keys),
+            Rare::Waits(ticket) => self.stands_in_queue(ticket),
+            Rare::Turn(ticket, shard) => self.turn_has_come(ticket, shard),
+            Rare::FoundNothing(shard, ticket) => self.found_nothing_here(shard, ticket),
+            Rare::StopWaiting(shard, ticket, end) => self.stop_waiting_here(shard, ticket, end),
             Rare::Unwatch(shard, keys) => self.unwatch_here(shard, &keys),
             Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
@@ -378,6 +393,7 @@ impl<T: Ticks> Host<T> {
 
     /// Ends a pass: what may go on goes on, and parcels are closed.
     pub fn settle(&mut self) {
+        self.end_due_blocks();
         while let Some(index) = self.runnable.pop() {
             self.pump(index);
             self.close_if_at_end(index);
@@ -402,20 +418,37 @@ impl<T: Ticks> Host<T> {
 
     /// Sends something rare; to this core itself it is delivered at once.
     pub(super) fn post(&mut self, to: CoreId, rare: Rare) {
+        self.put_in_mail(to, rare);
+        self.deliver_own_mail();
+    }
+
+    /// Sends several rare things of which none may be overtaken by what another one leads to.
+    pub(super) fn post_together(&mut self, all: impl IntoIterator<Item = (CoreId, Rare)>) {
+        for (to, rare) in all {
+            self.put_in_mail(to, rare);
+        }
+        self.deliver_own_mail();
+    }
+
+    fn put_in_mail(&mut self, to: CoreId, rare: Rare) {
         if to == self.id {
-            // One after the other, never one within another: the end of a transaction may begin the next one on the
-            // same key, and there can be as many as clients.
             self.own_mail.push_back(rare);
-            if !std::mem::replace(&mut self.delivers_own_mail, true) {
-                while let Some(rare) = self.own_mail.pop_front() {
-                    self.deliver_rare(to, rare);
-                }
-                self.delivers_own_mail = false;
-            }
         } else {
             // It may overtake requests that still gather in the open parcel: a session has none under way when it
             // sends something rare.
             self.outboxes[to.index()].mail.push_back(Mail::Rare(Box::new(rare)));
+        }
+    }
+
+    /// One after the other, never one within another: the end of a transaction may begin the next one on the same key,
+    /// and there can be as many as clients.
+    fn deliver_own_mail(&mut self) {
+        let id = self.id;
+        if !std::mem::replace(&mut self.delivers_own_mail, true) {
+            while let Some(rare) = self.own_mail.pop_front() {
+                self.deliver_rare(id, rare);
+            }
+            self.delivers_own_mail = false;
         }
     }
 
@@ -452,6 +485,7 @@ impl<T: Ticks> Host<T> {
     /// What a session that is not simply open does when a reply of its own has come.
     #[cold]
     fn filled_slow(&mut self, index: u32) {
+        self.blocked_no_more(index);
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         match session.state {
             State::Closed => {
@@ -468,7 +502,7 @@ impl<T: Ticks> Host<T> {
                 if session.exec.is_none() {
                     mark_dirty(session, index, &mut self.dirty);
                 }
-                if wait == Wait::Replies && session.replies.waiting() == 0 {
+                if matches!(wait, Wait::Replies | Wait::Keys) && session.replies.waiting() == 0 {
                     if session.exec.is_some() {
                         return self.filled_in_exec(index);
                     }
@@ -493,6 +527,8 @@ impl<T: Ticks> Host<T> {
         session.state = State::Closing;
         session.fast = false;
         session.input = Default::default();
+        self.end_block(index, End::Over);
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         if at_once || session.replies.waiting() == 0 {
             self.effects.push(Effect::Close { session: index, flush: !at_once });
         }

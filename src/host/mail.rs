@@ -4,9 +4,12 @@
 //! travels there, is filled with the replies, and travels back to be used again. Nothing is allocated, freed or locked
 //! per request, and a neighbour is woken at most once per pass. Everything else is rare and boxed.
 
+use smallvec::SmallVec;
+
 use crate::base::ids::{DbIndex, ShardId};
 use crate::base::key::KeyHash;
 use crate::resp::{Args, Span};
+use crate::shard::waiters::{End, Place};
 use crate::shard::{Call, CallHead, OwnedCall, Part, Ticket, TxnId};
 
 use super::query::{Answer, Query};
@@ -37,6 +40,18 @@ pub enum Rare {
     GoOn(TxnId, ShardId, Vec<OwnedCall>),
     /// From the coordinator: the last step, if any, and the end.
     Finish(TxnId, ShardId, Vec<OwnedCall>),
+    /// A blocking command whose keys are all on this shard: it runs, or the client waits there.
+    Block(ShardId, Ticket, OwnedCall),
+    /// A client waits for keys of this shard and of others.
+    Wait(ShardId, Ticket, SmallVec<[Place; 2]>),
+    /// To the client's core: it stands in the queues now.
+    Waits(Ticket),
+    /// To the client's core: it is its turn on this shard.
+    Turn(Ticket, ShardId),
+    /// From the client's core: it has tried, and found nothing.
+    FoundNothing(ShardId, Ticket),
+    /// From the client's core: it waits no longer.
+    StopWaiting(ShardId, Ticket, End),
     /// A client has ceased to watch keys of a shard.
     Unwatch(ShardId, Vec<(DbIndex, KeyHash)>),
     /// A question to the receiver, on behalf of one of the sender's sessions.

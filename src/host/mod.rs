@@ -10,6 +10,7 @@
 //! 4. The runtime sends replies (`take_dirty`), mail (`take_mail`) and carries out effects (`take_effects`).
 
 pub mod batch;
+mod blocking;
 pub mod cron;
 #[cfg(test)]
 pub(crate) mod harness;

@@ -341,6 +341,7 @@ impl<T: Ticks> Host<T> {
         }
         program.advance(self.shape(), &mut replies, &mut rng);
         self.rng = rng;
+        self.serve_waiters(place);
         self.end_exec(index, program);
         Ok(self.flow_of(index))
     }

@@ -23,6 +23,7 @@ use crate::node::stats::Report;
 use crate::resp::OwnedArgs;
 use crate::session::clients::{self, KillFilter, ListFilter};
 use crate::session::{State, Wait};
+use crate::shard::waiters::End;
 
 /// A question, or an order.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub enum Query {
     Clients(ListFilter),
     /// End the clients that CLIENT KILL means.
     Kill(KillFilter),
+    /// CLIENT UNBLOCK of the client with this number.
+    Unblock(u64, End),
     /// CLIENT PAUSE.
     Pause(Pause),
     /// CLIENT UNPAUSE.
@@ -99,6 +102,8 @@ pub enum Answer {
         /// Whether it is among them: it ends after its reply.
         asker: bool,
     },
+    /// Whether the client was blocked.
+    Unblocked(bool),
     /// All figures.
     Report(Box<Report>),
     /// The slow log.
@@ -119,6 +124,8 @@ pub enum Purpose {
         /// `CLIENT KILL addr`.
         is_old_form: bool,
     },
+    /// CLIENT UNBLOCK.
+    ClientUnblock,
     /// INFO.
     Info(Sections),
     /// MEMORY STATS.
@@ -186,6 +193,14 @@ impl<T: Ticks> Host<T> {
     pub(super) fn ask_configurator(&mut self, index: u32, query: Query) -> Flow {
         let number = self.begin(From::Session(index), Purpose::Ok, 1);
         self.post(CONFIGURATOR, Rare::Query(number, query));
+        self.asked(index)
+    }
+
+    /// CLIENT UNBLOCK: asks the client's core, which its number tells.
+    pub(super) fn ask_unblock(&mut self, index: u32, id: u64, end: End) -> Flow {
+        let number = self.begin(From::Session(index), Purpose::ClientUnblock, 1);
+        let core = CoreId((id.wrapping_sub(1) % u64::from(self.cores)) as u16);
+        self.post(core, Rare::Query(number, Query::Unblock(id, end)));
         self.asked(index)
     }
 
@@ -265,6 +280,7 @@ impl<T: Ticks> Host<T> {
                 );
             }
             Query::Kill(filter) => return self.kill(&filter),
+            Query::Unblock(id, end) => return Answer::Unblocked(self.unblock_client(id, end)),
             Query::Pause(pause) => self.begin_pause(pause),
             Query::Unpause => self.end_pause(),
             Query::Configure(config) => {

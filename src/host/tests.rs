@@ -11,7 +11,7 @@ const SHAPES: [(u16, u16); 6] = [(1, 1), (2, 1), (5, 1), (2, 2), (5, 2), (7, 3)]
 fn random_request(rng: &mut Prng) -> Vec<u8> {
     let key = |rng: &mut Prng| format!("k{}", rng.below(8));
     let value = |rng: &mut Prng| format!("v{}", rng.below(4));
-    let words = match rng.below(54) {
+    let words = match rng.below(64) {
         0..=3 => format!("GET {}", key(rng)),
         4..=7 => format!("SET {} {}", key(rng), value(rng)),
         8 => format!("INCR n{}", rng.below(3)),
@@ -56,6 +56,20 @@ fn random_request(rng: &mut Prng) -> Vec<u8> {
             format!("{name} {} {}", key(rng), key(rng))
         }
         53 => format!("TYPE {}", key(rng)),
+        54 | 55 => format!("RPUSH {} {} {}", key(rng), value(rng), value(rng)),
+        56 => format!("LRANGE {} 0 -1", key(rng)),
+        57 => format!(
+            "LMOVE {} {} {}",
+            key(rng),
+            key(rng),
+            ["LEFT RIGHT", "RIGHT LEFT", "LEFT X"][rng.below(3) as usize]
+        ),
+        58 => format!("LMPOP 3 {} {} {} LEFT COUNT 2", key(rng), key(rng), key(rng)),
+        59 => format!("RPOPLPUSH {} {}", key(rng), key(rng)),
+        60 => format!("LMPOP 2 {} {} UP", key(rng), key(rng)),
+        61 => format!("BLPOP {} {} x", key(rng), key(rng)),
+        62 => format!("BLMOVE {} {} LEFT LEFT -1", key(rng), key(rng)),
+        63 => format!("DEBUG DIGEST-VALUE {}", key(rng)),
         _ => format!("STRLEN {}", key(rng)),
     };
     let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
@@ -822,5 +836,106 @@ fn watched_keys_must_not_change() {
         for host in &mut node.hosts {
             assert!(host.shards.iter_mut().all(|shard| shard.keyspace.observers().is_empty()));
         }
+    }
+}
+
+/// Blocks `client`, and says what it has got by now.
+fn block(node: &mut Node, client: ClientNo, words: &str) -> String {
+    node.run(client, words)
+}
+
+#[test]
+fn blocked_clients_are_served_in_order_of_arrival() {
+    for (shards, cores) in SHAPES {
+        for seed in 0..10 {
+            let mut node = Node::new(shards, cores, seed, &[]);
+            let clients: Vec<ClientNo> = (0..4).map(|_| node.connect()).collect();
+            let pusher = node.connect();
+            for client in &clients {
+                assert_eq!(block(&mut node, *client, "BLPOP a b c 0"), "");
+            }
+            assert_eq!(node.run(pusher, "RPUSH b 1"), ":1\r\n");
+            assert_eq!(node.take_text(clients[0]), "*2\r\n$1\r\nb\r\n$1\r\n1\r\n");
+            // Several at once, by whatever makes the key.
+            assert_eq!(node.run(pusher, "RPUSH x 2 3"), ":2\r\n");
+            assert_eq!(node.run(pusher, "RENAME x c"), "+OK\r\n");
+            assert_eq!(node.take_text(clients[1]), "*2\r\n$1\r\nc\r\n$1\r\n2\r\n", "{shards} {cores} {seed}");
+            assert_eq!(node.take_text(clients[2]), "*2\r\n$1\r\nc\r\n$1\r\n3\r\n");
+            assert_eq!(node.take_text(clients[3]), "");
+            assert_eq!(node.run(pusher, "EXISTS a b c x"), ":0\r\n");
+            // In a transaction what counts is what is there at its end.
+            for words in ["MULTI", "RPUSH a 1", "SADD b 1", "DEL a", "EXEC"] {
+                node.run(pusher, words);
+            }
+            assert_eq!(node.take_text(clients[3]), "");
+            node.run(pusher, "DEL b");
+            for words in ["MULTI", "RPUSH a 1", "RPUSH b 2", "EXEC"] {
+                node.run(pusher, words);
+            }
+            assert_eq!(node.take_text(clients[3]), "*2\r\n$1\r\na\r\n$1\r\n1\r\n");
+            assert_eq!(node.run(pusher, "LRANGE b 0 -1"), "*1\r\n$1\r\n2\r\n");
+            assert_eq!(node.leftover(), None);
+            assert!(node.hosts.iter().all(|host| host.stats.blocked_clients == 0));
+        }
+    }
+}
+
+#[test]
+fn a_wait_for_keys_ends() {
+    for (shards, cores) in SHAPES {
+        let mut node = Node::new(shards, cores, 7, &[]);
+        let (one, two) = two_clients(&mut node);
+        for (words, nothing) in [
+            ("BLPOP a b 0.1", "*-1\r\n"),
+            ("BRPOP a 0.1", "*-1\r\n"),
+            ("BLMOVE a b LEFT LEFT 0.1", "$-1\r\n"),
+            ("BRPOPLPUSH a b 0.1", "$-1\r\n"),
+            ("BLMPOP 0.1 2 a b LEFT", "*-1\r\n"),
+        ] {
+            assert_eq!(block(&mut node, one, words), "");
+            node.advance_us(99_000);
+            node.quiesce();
+            assert_eq!(node.take_text(one), "", "{words}");
+            node.advance_us(1_000);
+            node.quiesce();
+            assert_eq!(node.take_text(one), nothing, "{words}, {shards} shards on {cores} cores");
+            // Afterwards nobody waits: what is pushed stays.
+            assert_eq!(node.run(two, "RPUSH a 1"), ":1\r\n");
+            assert_eq!(node.run(two, "DEL a"), ":1\r\n");
+            // CLIENT UNBLOCK.
+            let id = node.run(one, "CLIENT ID");
+            let id = id.trim().trim_start_matches(':').to_owned();
+            assert_eq!(node.run(two, &format!("CLIENT UNBLOCK {id}")), ":0\r\n");
+            for (how, reply) in [
+                ("", nothing),
+                (" TIMEOUT", nothing),
+                (" ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+            ] {
+                assert_eq!(block(&mut node, one, words), "");
+                assert_eq!(node.run(two, &format!("CLIENT UNBLOCK {id}{how}")), ":1\r\n");
+                assert_eq!(node.take_text(one), reply, "{words}{how}");
+            }
+            // A client that is gone takes nothing with it.
+            let third = node.connect();
+            assert_eq!(block(&mut node, third, words), "");
+            node.disconnect(third);
+            node.quiesce();
+            assert_eq!(node.run(two, "RPUSH a 1"), ":1\r\n");
+            assert_eq!(node.run(two, "LRANGE a 0 -1"), "*1\r\n$1\r\n1\r\n");
+            node.run(two, "DEL a");
+            assert_eq!(node.leftover(), None);
+        }
+        // Inside MULTI nobody waits.
+        for words in ["MULTI", "BLPOP a b 0", "RPUSH b 1", "BLPOP a b 0", "BLMOVE a b LEFT LEFT 0"] {
+            node.run(one, words);
+        }
+        assert_eq!(node.run(one, "EXEC"), "*4\r\n*-1\r\n:1\r\n*2\r\n$1\r\nb\r\n$1\r\n1\r\n$-1\r\n");
+        // A pipeline goes on when it has been served.
+        node.send(one, &[request(&[b"BLPOP", b"a", b"b", b"0"]), request(&[b"PING"])].concat());
+        node.quiesce();
+        assert_eq!(node.take_text(one), "");
+        node.run(two, "LPUSH a 5");
+        assert_eq!(node.take_text(one), "*2\r\n$1\r\na\r\n$1\r\n5\r\n+PONG\r\n");
+        assert_eq!(node.leftover(), None);
     }
 }

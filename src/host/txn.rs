@@ -8,7 +8,7 @@ use super::host::Host;
 use super::mail::Rare;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::time::Ticks;
-use crate::command::spec::{Spec, Spread};
+use crate::command::spec::{Flags, Spec, Spread};
 use crate::command::CommandId;
 use crate::node::slowlog::trimmed;
 use crate::resp::OwnedArgs;
@@ -163,10 +163,11 @@ impl<T: Ticks> Host<T> {
     /// reach every shard in the same order.
     pub(super) fn sequence(&mut self, parts: Vec<(ShardId, Part)>) {
         debug_assert_eq!(self.id, SEQUENCER);
-        for (shard, part) in parts {
-            let core = self.placement[shard.index()];
-            self.post(core, Rare::Part(shard, part));
-        }
+        // A part that is run here may lead to another transaction at once, whose parts must not come before these.
+        let placement = self.placement.clone();
+        self.post_together(
+            parts.into_iter().map(|(shard, part)| (placement[shard.index()], Rare::Part(shard, part))),
+        );
     }
 
     /// As host: a part for one of this core's shards.
@@ -251,6 +252,10 @@ impl<T: Ticks> Host<T> {
         self.command_stats[command.index()].record_as(self.ticks.to_ns(took), self.tracks_latency);
         if let Some(args) = args.filter(|_| took >= self.slow_ticks) {
             self.note_slow(index, self.table.spec(command), args, self.ticks.to_ns(took) / 1000);
+        }
+        if self.table.spec(command).flags.has(Flags::BLOCKING) {
+            let reply = program.map(Program::into_reply).unwrap_or_default();
+            return self.tried(index, command, reply);
         }
         match program {
             None => {

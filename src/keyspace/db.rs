@@ -177,6 +177,17 @@ impl Keyspace {
         self.core.observers.watch(db, key.hash())
     }
 
+    /// Whether a key has changed that somebody waits for.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.core.observers.has_ready()
+    }
+
+    /// Whether there may be a key with this hash: there is one whose hash begins and ends like it.
+    pub fn may_have(&self, db: DbIndex, hash: KeyHash) -> bool {
+        self.databases[db.index()].table.has_hash(hash.0)
+    }
+
     /// Who has an eye on which keys.
     pub fn observers(&mut self) -> &mut Observers {
         &mut self.core.observers

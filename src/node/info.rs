@@ -180,8 +180,8 @@ impl<'a> Info<'a> {
         text.put("maxclients", self.config.clients.maxclients);
         text.put("client_recent_max_input_buffer", self.report.sessions.input_bytes_max);
         text.put("client_recent_max_output_buffer", self.report.sessions.output_bytes_max);
+        text.put("blocked_clients", self.report.stats.blocked_clients);
         for name in [
-            "blocked_clients",
             "tracking_clients",
             "pubsub_clients",
             "watching_clients",

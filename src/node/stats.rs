@@ -40,6 +40,8 @@ core_stats! {
     rejected_connections: counter,
     /// Clients connected now.
     connected_clients: gauge,
+    /// Clients that wait for keys.
+    blocked_clients: gauge,
     /// Bytes that clients have sent.
     net_input_bytes: counter,
     /// Bytes that were sent to clients.

@@ -208,7 +208,8 @@ impl Core {
     }
 
     fn time_to_tick(&self, now: MonoUs) -> Timespec {
-        let us = self.next_tick.since(now).max(1);
+        // A blocked client's time may be up earlier.
+        let us = self.next_tick.since(now).min(self.host.us_to_deadline()).max(1);
         Timespec::new().sec(us / 1_000_000).nsec((us % 1_000_000) as u32 * 1000)
     }
 

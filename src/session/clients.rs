@@ -47,6 +47,7 @@ fn flags(session: &Session) -> String {
     let flags: String = [
         (session.monitor, 'O'),
         (session.multi.is_some(), 'x'),
+        (session.blocked.is_some(), 'b'),
         (session.state == State::Closing, 'c'),
         (session.peer.unix, 'U'),
         (session.no_evict, 'e'),

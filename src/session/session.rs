@@ -1,5 +1,6 @@
 //! What one client connection knows.
 
+use super::blocked::Blocked;
 use super::multi::{Multi, Rest, Watched};
 use super::replies::Replies;
 use crate::base::ids::{ClientId, DbIndex};
@@ -7,6 +8,7 @@ use crate::base::time::MonoUs;
 use crate::command::CommandId;
 use crate::resp::decode::Progress;
 use crate::resp::{Proto, Span};
+use crate::shard::OwnedCall;
 
 /// One client.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ pub struct Session {
     pub watching: Vec<Watched>,
     /// EXEC, while it runs what is no business of the shards.
     pub exec: Option<Box<Rest>>,
+    /// A command that will block if the transaction that tries it finds nothing.
+    pub blocking: Option<OwnedCall>,
+    /// What it waits for, in BLPOP and its kin.
+    pub blocked: Option<Box<Blocked>>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO.
@@ -117,6 +123,8 @@ pub enum Wait {
     Output,
     /// Another core takes requests too slowly: its outbox is full.
     Outbox,
+    /// Something in one of its keys (BLPOP).
+    Keys,
 }
 
 /// CLIENT REPLY.
@@ -165,6 +173,8 @@ impl Session {
             watched: Vec::new(),
             watching: Vec::new(),
             exec: None,
+            blocking: None,
+            blocked: None,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),

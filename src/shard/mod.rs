@@ -21,6 +21,7 @@ pub mod call;
 pub mod locks;
 #[allow(clippy::module_inception, reason = "the actor that the module is named for")]
 pub mod shard;
+pub mod waiters;
 
 pub use call::{Call, CallHead, OwnedCall};
 pub use shard::{Effect, Part, Shard, Ticket, TxnId};

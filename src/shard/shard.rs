@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::call::{Call, OwnedCall};
 use super::locks::{Claims, JobId, Locks, Mode};
+use super::waiters::{End, Place, Turn, Waiter, Waiters};
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::prng::Prng;
 use crate::base::time::Now;
 use crate::command::ctx::CommandOptions;
-use crate::command::spec::{Run, Spread};
+use crate::command::spec::{Run, Spread, Steps};
 use crate::command::{CommandId, Ctx, Spec, Table};
 use crate::keyspace::Keyspace;
 use crate::resp::Reply;
@@ -25,7 +28,7 @@ pub struct TxnId {
 }
 
 /// Where the reply to a call that had to wait belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
     /// The core of the client's session.
     pub core: CoreId,
@@ -54,6 +57,8 @@ pub enum Effect {
     Reply(Ticket, CommandId, Vec<u8>),
     /// A step of a transaction has run; its coordinator gets the replies of its calls.
     Step(TxnId, ShardId, Vec<Vec<u8>>),
+    /// A key has changed that a client waits for, and it is its turn: its core may try its command.
+    Turn(Ticket, ShardId),
 }
 
 /// A job in the lock queues.
@@ -61,6 +66,10 @@ pub enum Effect {
 enum Job {
     /// A single command that waits for a transaction.
     Call(Ticket, OwnedCall),
+    /// The same for one that waits for its keys if it finds nothing.
+    Block(Ticket, OwnedCall),
+    /// A client that waits for keys, whose turn it is.
+    Wake(Ticket),
     /// A part of a transaction. The calls of its first step are taken when they run.
     Part(TxnId, Option<Vec<OwnedCall>>),
 }
@@ -78,6 +87,9 @@ pub struct Shard {
     rng: Prng,
     locks: Locks<Job>,
     parts: BTreeMap<TxnId, JobId>,
+    waiters: Waiters,
+    /// Blocking commands that wait for a transaction before they are tried, and how their wait has ended meanwhile.
+    entering: BTreeMap<Ticket, Option<End>>,
     /// Jobs to run, reused between calls.
     ready: Vec<JobId>,
 }
@@ -101,6 +113,8 @@ impl Shard {
             rng: Prng::new(seed),
             locks: Locks::default(),
             parts: BTreeMap::new(),
+            waiters: Waiters::default(),
+            entering: BTreeMap::new(),
             ready: Vec::new(),
         }
     }
@@ -190,6 +204,7 @@ impl Shard {
         if ready {
             self.ready.push(job);
             self.run_ready(now, effects);
+            self.serve(now, effects);
         }
     }
 
@@ -210,6 +225,162 @@ impl Shard {
         }
         self.locks.release(job, &mut self.ready);
         self.run_ready(now, effects);
+        self.serve(now, effects);
+    }
+
+    /// Runs a command, or lets the client wait for its keys if there is nothing for it yet. The reply comes as an effect.
+    pub fn block(&mut self, ticket: Ticket, call: OwnedCall, now: Now, effects: &mut Vec<Effect>) {
+        let spec = self.table.spec(call.head.command);
+        if self.must_wait(spec, call.as_call()) {
+            let claims = self.claims(spec, call.as_call());
+            self.locks.enter(claims, Job::Block(ticket, call));
+            self.entering.insert(ticket, None);
+            return;
+        }
+        self.try_or_wait(ticket, call, now, effects);
+        self.serve(now, effects);
+    }
+
+    /// A client waits for keys here and on other shards.
+    pub fn wait(&mut self, ticket: Ticket, keys: SmallVec<[Place; 2]>) {
+        self.add_waiter(ticket, Waiter::new(keys, None, Vec::new()));
+    }
+
+    /// A client waits no longer. If it waited here alone it is answered accordingly, unless its reply is under way
+    /// already; where it has not even been tried, because of a transaction, it is answered when it has.
+    pub fn stop_waiting(&mut self, ticket: Ticket, end: End, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(ended) = self.entering.get_mut(&ticket) {
+            *ended = Some(end);
+            return;
+        }
+        let Some(waiter) = self.remove_waiter(ticket) else { return };
+        if let Some(call) = waiter.call {
+            effects.push(Effect::Reply(ticket, call.head.command, end.reply(waiter.nothing)));
+        }
+        // It may have stood before others that can be served.
+        for place in waiter.keys {
+            self.serve_key(place, None, now, effects);
+        }
+        self.serve(now, effects);
+    }
+
+    /// A client that was told its turn has tried, and found nothing.
+    pub fn found_nothing(&mut self, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) {
+        if self.waiters.resume(ticket) {
+            self.waiters.suspend(ticket);
+            effects.push(Effect::Turn(ticket, self.id));
+            return;
+        }
+        let keys = self.waiters.get(ticket).map(|waiter| waiter.keys.clone()).unwrap_or_default();
+        for place in keys {
+            self.serve_key(place, Some(ticket), now, effects);
+        }
+        self.serve(now, effects);
+    }
+
+    /// Whether a key has changed that clients wait for: `serve` has something to do.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.keyspace.has_ready()
+    }
+
+    /// How many clients wait for keys here.
+    pub fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Serves the clients that wait for keys that have changed. What they do may change more.
+    pub fn serve(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        while self.keyspace.has_ready() {
+            for place in self.keyspace.observers().take_ready() {
+                self.serve_key(place, None, now, effects);
+            }
+        }
+    }
+
+    /// Serves the clients that wait for a key, in their order, for as long as it is there.
+    fn serve_key(&mut self, place: Place, after: Option<Ticket>, now: Now, effects: &mut Vec<Effect>) {
+        let mut after = after;
+        while self.keyspace.may_have(place.0, place.1) {
+            match self.waiters.turn(place, after) {
+                Turn::Nobody => return,
+                Turn::Tell(ticket) => {
+                    effects.push(Effect::Turn(ticket, self.id));
+                    return;
+                }
+                Turn::Try(ticket) => {
+                    if !self.try_waiter(ticket, now, effects) {
+                        // Its turn comes when it holds its locks, or the key is of no use to it.
+                        after = Some(ticket);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries a waiter's command. Whether it was served.
+    fn try_waiter(&mut self, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let Some(call) = self.waiters.get(ticket).and_then(|waiter| waiter.call.clone()) else {
+            return false;
+        };
+        let spec = self.table.spec(call.head.command);
+        if self.must_wait(spec, call.as_call()) {
+            let claims = self.claims(spec, call.as_call());
+            self.waiters.suspend(ticket);
+            self.locks.enter(claims, Job::Wake(ticket));
+            return false;
+        }
+        self.try_now(ticket, now, effects)
+    }
+
+    /// The same where nothing stands against it.
+    fn try_now(&mut self, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let Some(call) = self.waiters.get(ticket).and_then(|waiter| waiter.call.clone()) else {
+            return false;
+        };
+        let mut out = Vec::new();
+        self.run_owned(&call, now, &mut out);
+        // An error means that the key is of another type: the client goes on waiting.
+        if is_nothing(&out) || out.starts_with(b"-") {
+            return false;
+        }
+        self.remove_waiter(ticket);
+        effects.push(Effect::Reply(ticket, call.head.command, out));
+        true
+    }
+
+    fn try_or_wait(&mut self, ticket: Ticket, call: OwnedCall, now: Now, effects: &mut Vec<Effect>) {
+        let mut out = Vec::new();
+        self.run_owned(&call, now, &mut out);
+        if !is_nothing(&out) {
+            effects.push(Effect::Reply(ticket, call.head.command, out));
+            return;
+        }
+        let (db, hasher) = (call.head.db, self.keyspace.hasher());
+        let spec = self.table.spec(call.head.command);
+        let args = call.args.as_args();
+        // Of the commands that move something only the source is waited for.
+        let sources = match spec.run {
+            Run::Shard(_, Spread::Steps(Steps::ListMove)) => 1,
+            _ => usize::MAX,
+        };
+        let keys = spec.key_indexes(args).take(sources).map(|at| (db, hasher.hash(args.at(at)))).collect();
+        self.add_waiter(ticket, Waiter::new(keys, Some(call), out));
+    }
+
+    fn add_waiter(&mut self, ticket: Ticket, waiter: Waiter) {
+        for &(db, key) in &waiter.keys {
+            self.keyspace.observers().wait(db, key);
+        }
+        self.waiters.add(ticket, waiter);
+    }
+
+    fn remove_waiter(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiters.remove(ticket)?;
+        for &(db, key) in &waiter.keys {
+            self.keyspace.observers().stop_waiting(db, key);
+        }
+        Some(waiter)
     }
 
     /// How many calls and parts of transactions hold or await locks here.
@@ -220,6 +391,7 @@ impl Shard {
     /// Runs the jobs that hold all their locks. A single call releases them at once, which may make more ready.
     fn run_ready(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut at = 0;
+        let mut woken = Vec::new();
         while let Some(&id) = self.ready.get(at) {
             at += 1;
             match self.locks.subject(id) {
@@ -236,10 +408,34 @@ impl Shard {
                         effects.push(Effect::Reply(ticket, call.head.command, out));
                     }
                 }
+                Some(Job::Block(..)) => {
+                    if let Some(Job::Block(ticket, call)) = self.locks.release(id, &mut self.ready) {
+                        let ended = self.entering.remove(&ticket).flatten();
+                        self.try_or_wait(ticket, call, now, effects);
+                        if let Some(end) = ended {
+                            self.stop_waiting(ticket, end, now, effects);
+                        }
+                    }
+                }
+                Some(Job::Wake(ticket)) => {
+                    let ticket = *ticket;
+                    self.locks.release(id, &mut self.ready);
+                    self.waiters.resume(ticket);
+                    if !self.try_now(ticket, now, effects) {
+                        woken.push(ticket);
+                    }
+                }
                 None => {}
             }
         }
         self.ready.clear();
+        // Those behind a waiter that found nothing may find something.
+        for ticket in woken {
+            let keys = self.waiters.get(ticket).map(|waiter| waiter.keys.clone()).unwrap_or_default();
+            for place in keys {
+                self.serve_key(place, Some(ticket), now, effects);
+            }
+        }
     }
 
     fn step(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now) -> Effect {
@@ -261,6 +457,11 @@ impl Shard {
         // The error, if any, stands in the reply; who asked counts it.
         let _ = self.run(spec, call.as_call(), now, out);
     }
+}
+
+/// Whether a reply says that there is nothing: a null, in either protocol version.
+pub fn is_nothing(reply: &[u8]) -> bool {
+    matches!(reply, b"*-1\r\n" | b"$-1\r\n" | b"_\r\n")
 }
 
 /// How a command uses its keys: writes change all of them, as far as others can tell.

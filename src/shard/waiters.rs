@@ -42,6 +42,27 @@ pub struct Waiter {
     again: bool,
 }
 
+/// Why a client waits no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its time is up, or CLIENT UNBLOCK says so: it is answered as if there was nothing.
+    Timeout,
+    /// CLIENT UNBLOCK with ERROR.
+    Error,
+    /// It has been served, or is gone.
+    Over,
+}
+
+impl End {
+    /// What the client is answered, `nothing` being its command's word for that.
+    pub fn reply(self, nothing: Vec<u8>) -> Vec<u8> {
+        match self {
+            End::Timeout | End::Over => nothing,
+            End::Error => b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec(),
+        }
+    }
+}
+
 /// What is to be done for the first waiter of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {

@@ -55,6 +55,10 @@ impl<T: Ticks> Host<T> {
                     killed => reply.int(killed as i64),
                 }
             }
+            Purpose::ClientUnblock => {
+                let unblocked = answers.iter().any(|answer| matches!(answer, Answer::Unblocked(true)));
+                reply.int(i64::from(unblocked));
+            }
             Purpose::Info(sections) => {
                 let text = self.info(&sum_reports(&answers), &sections);
                 reply.verbatim("txt", text.as_bytes());

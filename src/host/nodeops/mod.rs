@@ -18,6 +18,7 @@ use crate::node::info::Sections;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::clients::{KillFilter, ListFilter};
 use crate::session::{State, Wait};
+use crate::shard::waiters::End;
 use crate::shard::{Call, CallHead};
 
 impl<T: Ticks> Host<T> {
@@ -48,10 +49,7 @@ impl<T: Ticks> Host<T> {
             }
             NodeOp::ClientPause => (Purpose::Ok, Query::Pause(self.parse_pause(args)?)),
             NodeOp::ClientUnpause => (Purpose::Ok, Query::Unpause),
-            NodeOp::ClientUnblock => {
-                self.unblock(index, args)?;
-                return Ok(Flow::Next);
-            }
+            NodeOp::ClientUnblock => return self.unblock(index, args),
             NodeOp::ConfigGet => {
                 let patterns: Vec<&[u8]> = args.iter_from(2).collect();
                 let found = self.config.get(&patterns);
@@ -155,17 +153,17 @@ impl<T: Ticks> Host<T> {
         Ok(Pause { until: MonoUs(until), writes_only })
     }
 
-    /// No client can be blocked yet.
-    fn unblock(&mut self, index: u32, args: Args<'_>) -> Result<(), CommandError> {
-        match args.len() {
-            3 => {}
-            4 if args.is(3, "timeout") || args.is(3, "error") => {}
+    fn unblock(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
+        let end = match args.len() {
+            3 => End::Timeout,
+            4 if args.is(3, "timeout") => End::Timeout,
+            4 if args.is(3, "error") => End::Error,
             4 => return Err(CommandError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
             _ => return Err(help::subcommand_syntax(args)),
-        }
-        parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
-        self.reply(index, |reply| reply.int(0));
-        Ok(())
+        };
+        let id = parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
+        // No client has a negative number.
+        Ok(self.ask_unblock(index, u64::try_from(id).unwrap_or(0), end))
     }
 
     fn config_set(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {

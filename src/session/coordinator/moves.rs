@@ -3,7 +3,8 @@
 use super::{Answer, Calls, Decision, Merge, PlannedPart, Replies, Shape};
 use crate::base::error::CommandError;
 use crate::base::ids::ShardId;
-use crate::command::Spec;
+use crate::base::time::UnixMs;
+use crate::command::{timeout, Spec};
 use crate::resp::{reply, OwnedArgs, Reply};
 use crate::shard::locks::{Claims, Mode};
 use crate::shard::{Call, CallHead, OwnedCall};
@@ -80,6 +81,10 @@ pub(super) fn plan_list_move(
     } else {
         (is_left(args.at(3))?, is_left(args.at(4))?)
     };
+    if args.is(0, "blmove") || args.is(0, "brpoplpush") {
+        // Only whether it is one: when it ends is for whoever lets the client wait.
+        timeout::deadline(args.at(args.len() - 1), UnixMs(0))?;
+    }
     let (source, target) = (args.at(1), args.at(2));
     let end: &[u8] = if from_left { b"0" } else { b"-1" };
     let peek = shape.call("lindex", head.db, OwnedArgs::collect([b"lindex", source, end]));
