@@ -228,7 +228,8 @@ impl Shard {
         self.serve(now, effects);
     }
 
-    /// Runs a command, or lets the client wait for its keys if there is nothing for it yet. The reply comes as an effect.
+    /// Runs a command, or lets the client wait for its keys if there is nothing for it yet. The reply comes as an
+    /// effect.
     pub fn block(&mut self, ticket: Ticket, call: OwnedCall, now: Now, effects: &mut Vec<Effect>) {
         let spec = self.table.spec(call.head.command);
         if self.must_wait(spec, call.as_call()) {

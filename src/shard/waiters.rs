@@ -1,7 +1,7 @@
 //! Clients that wait for keys of this shard, in order of arrival on each key.
 //!
-//! A waiter whose keys are all here brings its command, which the shard tries again when one of the keys has changed. One
-//! with keys on several shards is only told that it is its turn (`Turn::Tell`): its own core then tries the command
+//! A waiter whose keys are all here brings its command, which the shard tries again when one of the keys has changed.
+//! One with keys on several shards is only told that it is its turn (`Turn::Tell`): its own core then tries the command
 //! as a transaction, and comes back with what became of it. Until then it is *pending*, and those behind it on the same
 //! key wait for it: they came later.
 //!
