@@ -52,6 +52,12 @@ impl CommandError {
         CommandError::quoting("ERR Unsupported option ", option, "")
     }
 
+    /// An argument that HGETEX or HSETEX does not know. Redis takes it for a C string.
+    pub fn unknown_argument(argument: &[u8]) -> Self {
+        let argument = argument.split(|&byte| byte == 0).next().unwrap_or_default();
+        CommandError::quoting("ERR unknown argument: ", argument, "")
+    }
+
     /// An expire time out of range for `command`.
     pub fn invalid_expire(command: &str) -> Self {
         CommandError::with(format!("ERR invalid expire time in '{command}' command"))
@@ -166,6 +172,34 @@ texts! {
     POSITIVE_RANGE = "ERR value is out of range, must be positive";
     /// A count that has no opposite.
     COUNT_RANGE = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+    /// HINCRBY of a value that is no integer.
+    HASH_NOT_INTEGER = "ERR hash value is not an integer";
+    /// HINCRBYFLOAT of a value that is no number.
+    HASH_NOT_FLOAT = "ERR hash value is not a float";
+    /// HINCRBYFLOAT by infinity.
+    INCREMENT_NOT_FINITE = "ERR value is NaN or Infinity";
+    /// HEXPIRE and its kin without FIELDS, or with something else where it belongs.
+    FIELDS_MISSING = "ERR Mandatory argument FIELDS is missing or not at the right position";
+    /// HEXPIRE and its kin with a number of fields that is none, or below one.
+    NUMFIELDS_RANGE = "ERR Parameter `numFields` should be greater than 0";
+    /// The same of HGETDEL.
+    NUMFIELDS_POSITIVE = "ERR Number of fields must be a positive integer";
+    /// The same of HGETEX and HSETEX.
+    NUMFIELDS_INVALID = "ERR invalid number of fields";
+    /// HEXPIRE and its kin with more fields, or fewer, than they said.
+    NUMFIELDS_MISMATCH = "ERR The `numfields` parameter must match the number of arguments";
+    /// A field's expire time below zero.
+    FIELD_EXPIRE_NEGATIVE = "ERR invalid expire time, must be >= 0";
+    /// HGETEX and HSETEX with an option that wants a time, and none.
+    FIELD_EXPIRE_MISSING = "ERR missing expire time";
+    /// HGETEX with two options that say when fields expire.
+    HGETEX_EXPIRATION = "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified";
+    /// HSETEX with two options that say when fields expire.
+    HSETEX_EXPIRATION = "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
+    /// HSETEX with both conditions on the fields.
+    HSETEX_FIELDS_CONDITION = "ERR Only one of FXX or FNX arguments can be specified";
+    /// HSETEX with both conditions on the key.
+    HSETEX_KEY_CONDITION = "ERR Only one of NX or XX arguments can be specified";
     /// SCAN with something else than a cursor.
     INVALID_CURSOR = "ERR invalid cursor";
     /// OBJECT IDLETIME where frequencies are kept instead.

@@ -14,6 +14,7 @@ use super::Ctx;
 use crate::base::error::CommandError;
 use crate::base::ids::DbIndex;
 use crate::base::num::parse_i64;
+use crate::base::time::UnixMs;
 use crate::ds::list::End;
 use crate::keyspace::{access, EntryView, IntText, StringRef, ValueKind, ValueRef};
 use crate::resp::{reply, Args};
@@ -86,7 +87,7 @@ impl Sum {
     }
 
     /// Adds a value and whether it expires; when is left out, so that replicas whose clocks differ agree.
-    fn mix_entry(&mut self, entry: &EntryView<'_>) {
+    fn mix_entry(&mut self, entry: &EntryView<'_>, now: UnixMs) {
         // Redis's number of the type, most significant byte first.
         let kind: u32 = match entry.value.kind() {
             ValueKind::String => 0,
@@ -103,7 +104,15 @@ impl Sum {
             }),
             ValueRef::Set(set) => set.iter().for_each(|member| self.add(member.bytes(&mut IntText::new()))),
             ValueRef::Zset(_) => {}
-            ValueRef::Hash(_) => {}
+            ValueRef::Hash(hash) => hash.for_each(now, |field| {
+                let mut sum = Sum::default();
+                sum.mix(field.name.bytes(&mut IntText::new()));
+                sum.mix(field.value.bytes(&mut IntText::new()));
+                if field.expire_at.is_some() {
+                    sum.add(b"!!hexpire!!");
+                }
+                self.add(&sum.0);
+            }),
         }
         if entry.expire_at.is_some() {
             self.add(b"!!expire!!");
@@ -166,7 +175,7 @@ fn digest(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), CommandError> {
         ctx.keyspace.for_each(db, now, |key, entry| {
             let mut sum = Sum::default();
             sum.mix(key);
-            sum.mix_entry(entry);
+            sum.mix_entry(entry, now);
             all.add(&sum.0);
             keys += 1;
         });
@@ -188,7 +197,7 @@ fn digest_value(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandErro
         let key = ctx.key(bytes);
         let mut sum = Sum::default();
         if let Some(entry) = ctx.keyspace.peek(ctx.db, key, now) {
-            sum.mix_entry(&entry);
+            sum.mix_entry(&entry, now);
         }
         ctx.reply.simple(&sum.to_string());
     }

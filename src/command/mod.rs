@@ -13,6 +13,7 @@ pub mod docs;
 pub mod generic;
 #[cfg(test)]
 pub(crate) mod harness;
+pub mod hash;
 pub mod help;
 pub mod internal;
 pub mod introspect;

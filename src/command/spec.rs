@@ -493,6 +493,8 @@ pub enum Group {
     Server,
     /// MULTI and its kin.
     Transactions,
+    /// Hashes.
+    Hash,
     /// Sets.
     Set,
 }
@@ -507,6 +509,7 @@ impl Group {
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
+            Group::Hash => "hash",
             Group::Set => "set",
         }
     }
@@ -600,6 +603,7 @@ impl Spec {
                 Group::Connection => Categories::CONNECTION,
                 Group::Server => Categories::NONE,
                 Group::Transactions => Categories::TRANSACTION,
+                Group::Hash => Categories::HASH,
                 Group::Set => Categories::SET,
             });
         }

@@ -324,8 +324,8 @@ fn kind_of(command: &str, name: &str) -> ArgKind {
         "timeout" if command.starts_with('b') => ArgKind::Double,
         "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end" | "increment"
         | "index" | "index1" | "index2" | "len" | "limit" | "milliseconds" | "min-match-len"
-        | "num-matches" | "numkeys" | "offset" | "protover" | "rank" | "seconds" | "start" | "stop"
-        | "timeout" | "version" => ArgKind::Integer,
+        | "num-matches" | "numfields" | "numkeys" | "offset" | "protover" | "rank" | "seconds" | "start"
+        | "stop" | "timeout" | "version" => ArgKind::Integer,
         _ if name.ends_with("pattern") => ArgKind::Pattern,
         _ => ArgKind::String,
     }

@@ -3,6 +3,7 @@
 mod block;
 pub mod bytes;
 pub mod collection;
+pub mod hash;
 pub mod intset;
 pub mod list;
 pub mod listpack;

@@ -4,6 +4,7 @@
 //! move to another shard) is dispatched here, once.
 
 pub use crate::ds::{
+    hash::{Hash, HashRef},
     list::{List, ListRef},
     set::{Set, SetRef},
 };
@@ -22,10 +23,6 @@ use crate::{
 pub type Zset = Placeholder<5>;
 /// A sorted set to read.
 pub type ZsetRef<'a> = PlaceholderRef<'a>;
-/// A hash.
-pub type Hash = Placeholder<6>;
-/// A hash to read.
-pub type HashRef<'a> = PlaceholderRef<'a>;
 
 /// The type of a collection, as an entry's header and the slab's list of retired ones have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,6 +91,8 @@ pub struct Keyspace {
 pub(super) struct Database {
     pub(super) table: Table<Entry>,
     pub(super) expire_cursor: u64,
+    /// The key of a hash that the expiry sweep has not done with.
+    pub(super) expire_unfinished: Option<Box<[u8]>>,
     pub(super) defrag_cursor: u64,
     pub(super) tidy_cursor: u64,
     /// How many reshapes the table had seen when its last tidying began.
@@ -106,6 +108,8 @@ pub(super) struct Core {
     pub(super) stats: KeyspaceStats,
     pub(super) dirty: u64,
     pub(super) observers: Observers,
+    /// Of each database: how many keys are volatile in the table only because fields of theirs expire.
+    volatile_by_fields: Vec<u64>,
     touch: Touch,
     prng: Prng,
 }
@@ -131,6 +135,7 @@ impl Keyspace {
                 stats: KeyspaceStats::default(),
                 dirty: 0,
                 observers: Observers::default(),
+                volatile_by_fields: vec![0; usize::from(databases) + 1],
                 touch: Touch::Yes,
             },
             detached: VecDeque::new(),
@@ -291,6 +296,7 @@ impl Keyspace {
     /// Removes a key; whether it was there.
     pub fn remove(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs) -> bool {
         let (core, mut place) = self.place(db, key, now);
+        core.uncount(&place, db);
         let Some(entry) = place.remove(&mut core.slab) else { return false };
         entry.free(&mut core.slab);
         core.dirty += 1;
@@ -321,20 +327,22 @@ impl Keyspace {
         };
         let payload = Payload::Collection(kind, word);
         let entry = Entry::new(&mut self.core.slab, key.bytes(), payload, expire_at, access);
-        self.put(db, key, now, entry, expire_at.is_some());
+        self.put(db, key, now, entry);
         true
     }
 
     /// Puts an entry under its key, whatever is there. One change.
-    fn put(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs, entry: Entry, volatile: bool) {
+    fn put(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs, entry: Entry) {
         let (core, mut place) = self.place(db, key, now);
+        core.uncount(&place, db);
         if place.is_occupied() {
-            if let Some(old) = place.replace(entry, volatile) {
+            if let Some(old) = place.replace(entry, false) {
                 old.free(&mut core.slab);
             }
         } else {
-            place.insert(&mut core.slab, &core.hasher, entry, volatile);
+            place.insert(&mut core.slab, &core.hasher, entry, false);
         }
+        core.count(&mut place, db);
         core.dirty += 1;
         core.observers.modified(db, key.hash());
     }
@@ -353,11 +361,11 @@ impl Keyspace {
         now: UnixMs,
     ) -> bool {
         let (core, mut place) = self.place(src_db, src, now);
+        core.uncount(&place, src_db);
         let Some(old) = place.remove(&mut core.slab) else { return false };
         let moved = old.renamed(&mut core.slab, dst.bytes());
         core.observers.modified(src_db, src.hash());
-        let volatile = moved.expires();
-        self.put(dst_db, dst, now, moved, volatile);
+        self.put(dst_db, dst, now, moved);
         true
     }
 
@@ -389,8 +397,7 @@ impl Keyspace {
             }
         };
         let copy = Entry::new(&mut core.slab, dst.bytes(), payload, view.expire_at, access);
-        let volatile = view.expire_at.is_some();
-        self.put(dst_db, dst, now, copy, volatile);
+        self.put(dst_db, dst, now, copy);
         CopyOutcome::Copied
     }
 
@@ -406,7 +413,7 @@ impl Keyspace {
 
     /// Keys of a database that have an expiry.
     pub fn volatile_len(&self, db: DbIndex) -> u64 {
-        self.databases[db.index()].table.volatile_len()
+        self.databases[db.index()].table.volatile_len() - self.core.volatile_by_fields[db.index()]
     }
 
     /// The average time to live of a database's volatile keys, as the expiry sweep estimates it, in milliseconds.
@@ -419,6 +426,7 @@ impl Keyspace {
         self.note_all(&[db]);
         let database = std::mem::take(&mut self.databases[db.index()]);
         let removed = database.table.len();
+        self.core.volatile_by_fields[db.index()] = 0;
         if removed > 0 {
             self.core.dirty += removed;
             self.core.stats.lazyfree_pending_objects += removed;
@@ -436,6 +444,7 @@ impl Keyspace {
     pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
         self.note_all(&[a, b]);
         self.databases.swap(a.index(), b.index());
+        self.core.volatile_by_fields.swap(a.index(), b.index());
         self.note_all(&[a, b]);
         self.core.dirty += 1;
     }
@@ -472,7 +481,7 @@ impl Keyspace {
         loop {
             let mut ahead = prng.clone();
             let entry = table.random(&mut ahead)?;
-            if !entry.is_expired(now) {
+            if !entry.is_gone(now) {
                 break;
             }
             // As Redis does it: what has expired is removed, then another is drawn.
@@ -536,7 +545,12 @@ impl Keyspace {
 
     /// The place of a key; one whose time has come is removed first.
     #[inline(always)]
-    fn place<'k>(&'k mut self, db: DbIndex, key: Key<'_>, now: UnixMs) -> (&'k mut Core, Place<'k, Entry>) {
+    pub(super) fn place<'k>(
+        &'k mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        now: UnixMs,
+    ) -> (&'k mut Core, Place<'k, Entry>) {
         let mut place = self.databases[db.index()].table.place(key.hash().0, key.bytes());
         if place.is_volatile() {
             self.core.expire(&mut place, db, key.hash(), now);
@@ -546,15 +560,37 @@ impl Keyspace {
 }
 
 impl Core {
-    /// Removes the entry of a place if its time has come.
+    /// Removes the entry of a place if its time has come, or that of all fields of its hash.
     fn expire(&mut self, place: &mut Place<'_, Entry>, db: DbIndex, hash: KeyHash, now: UnixMs) {
-        if place.element().is_some_and(|entry| entry.is_expired(now)) {
+        let is_expired = place.element().is_some_and(|entry| entry.is_expired(now));
+        if is_expired || place.element_mut().is_some_and(|mut entry| entry.hash_is_over(&mut self.slab, now))
+        {
+            self.uncount(place, db);
             if let Some(entry) = place.remove(&mut self.slab) {
                 entry.free(&mut self.slab);
                 self.stats.expired_keys += 1;
                 self.observers.modified(db, hash);
             }
         }
+    }
+
+    /// The entry of a place is about to leave, or to be another: it no longer counts as volatile by its fields. What it
+    /// holds may have been taken out already.
+    #[inline]
+    pub(super) fn uncount(&mut self, place: &Place<'_, Entry>, db: DbIndex) {
+        if place.is_volatile() && place.element().is_some_and(|entry| entry.expire_at().is_none()) {
+            self.volatile_by_fields[db.index()] -= 1;
+        }
+    }
+
+    /// The entry of a place has come, or is another: marks it as volatile if it is, and counts it if that is by its
+    /// fields.
+    #[inline]
+    pub(super) fn count(&mut self, place: &mut Place<'_, Entry>, db: DbIndex) {
+        let Some(entry) = place.element() else { return };
+        let (expires, volatile) = (entry.expire_at().is_some(), entry.is_volatile());
+        place.set_volatile(volatile);
+        self.volatile_by_fields[db.index()] += u64::from(volatile && !expires);
     }
 
     /// Notes a use of the key, if there is one.
@@ -587,8 +623,7 @@ impl Drop for Keyspace {
 }
 
 fn visit_live(entry: EntryRef<'_>, now: UnixMs, f: &mut impl FnMut(&[u8], &EntryView<'_>)) {
-    let view = entry.view();
-    if view.expire_at.is_none_or(|at| at >= now) {
-        f(entry.key(), &view);
+    if !entry.is_gone(now) {
+        f(entry.key(), &entry.view());
     }
 }

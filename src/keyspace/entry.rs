@@ -23,7 +23,7 @@
 use std::{marker::PhantomData, ptr::NonNull};
 
 use super::{
-    collection::{self, for_kind, Kept},
+    collection::{self, for_kind, Hash, HashRef, Kept},
     value::{canonical_i64, Encoding, EntryView, IntText, NewValue, StringRef, ValueRef, EMBSTR_LEN_MAX},
 };
 use crate::{
@@ -179,12 +179,6 @@ impl Entry {
         let renamed = old.moved(slab, key);
         self.free(slab);
         renamed
-    }
-
-    /// Whether the key expires.
-    pub(super) fn expires(&self) -> bool {
-        // SAFETY: the entry is borrowed, so nobody changes it.
-        unsafe { Entry::borrow(self.0) }.expire_at().is_some()
     }
 }
 
@@ -346,6 +340,25 @@ impl<'a> EntryRef<'a> {
         self.expire_at().is_some_and(|at| at < now)
     }
 
+    /// Whether the key is absent: its time has come, or that of all fields of its hash.
+    #[inline]
+    pub(super) fn is_gone(self, now: UnixMs) -> bool {
+        self.is_expired(now) || self.hash().is_some_and(|hash| hash.is_over(now))
+    }
+
+    /// Whether the key expires, or fields of its hash do.
+    #[inline]
+    pub(super) fn is_volatile(self) -> bool {
+        self.expire_at().is_some() || self.hash().is_some_and(HashRef::is_volatile)
+    }
+
+    /// Its hash, if that is what it holds.
+    #[inline]
+    pub(super) fn hash(self) -> Option<HashRef<'a>> {
+        let is_hash = self.word() & KIND_MASK == collection::Kind::Hash as u64;
+        is_hash.then(|| self.collection_value().hash().ok()).flatten()
+    }
+
     /// The access field.
     #[inline]
     pub(super) fn access(self) -> u32 {
@@ -476,6 +489,14 @@ impl EntryMut<'_> {
         self.disown();
         // SAFETY: the word is of this type, and the entry no longer owns it.
         Some(unsafe { C::from_word(word) })
+    }
+
+    /// Whether it holds a hash none of whose fields lives; `Hash::is_over` tells what that does to the hash.
+    pub(super) fn hash_is_over(&mut self, slab: &mut Slab, now: UnixMs) -> bool {
+        let Some(mut hash) = self.take_collection::<Hash>() else { return false };
+        let is_over = hash.is_over(slab, now);
+        self.put_collection(hash);
+        is_over
     }
 
     /// Puts back a collection that was taken out.

@@ -120,6 +120,7 @@ impl<'k> Slot<'k> {
         };
         let (key, payload) = (self.key.bytes(), Payload::from(value));
         self.changed(1);
+        self.core.uncount(&self.place, self.db);
         let access = match self.place.element_mut() {
             Some(mut entry) => {
                 entry.end_collection(&mut self.core.slab);
@@ -137,18 +138,17 @@ impl<'k> Slot<'k> {
 
     /// Sets or clears the expiry; whether the key is there.
     pub fn set_expire(&mut self, expire_at: Option<UnixMs>) -> bool {
-        let volatile = expire_at.is_some();
         if !self.exists() {
             return false;
         }
         self.changed(1);
+        self.core.uncount(&self.place, self.db);
         let Some(mut entry) = self.place.element_mut() else { return false };
-        if entry.set_expire(expire_at) {
-            self.place.set_volatile(volatile);
-        } else {
+        if !entry.set_expire(expire_at) {
             let entry = entry.with_expire(&mut self.core.slab, expire_at);
-            self.put(entry, volatile);
+            self.put(entry, expire_at.is_some());
         }
+        self.core.count(&mut self.place, self.db);
         true
     }
 
@@ -164,6 +164,7 @@ impl<'k> Slot<'k> {
             None => C::empty(&mut self.core.slab),
         };
         let core = &mut *self.core;
+        core.uncount(&self.place, self.db);
         let mut edit = Edit::new(&mut core.slab, &core.hasher, &core.options.encodings, self.now);
         let result = f(&mut collection, &mut edit);
         let changes = edit.changes();
@@ -180,13 +181,15 @@ impl<'k> Slot<'k> {
         if self.exists() || C::len(collection.as_ref()) > 0 {
             self.changed(1);
         }
+        self.core.uncount(&self.place, self.db);
         if let Some(entry) = self.place.remove(&mut self.core.slab) {
             entry.free(&mut self.core.slab);
         }
         self.put_collection(collection);
     }
 
-    /// Gives the key a collection; the entry that is there, if any, has just lost its own. An empty collection ends.
+    /// Gives the key a collection; the entry that is there, if any, has just lost its own, and was uncounted. An empty
+    /// collection ends.
     fn put_collection<C: Kept>(&mut self, collection: C) {
         if C::len(collection.as_ref()) == 0 {
             if let Some(entry) = self.place.remove(&mut self.core.slab) {
@@ -197,6 +200,7 @@ impl<'k> Slot<'k> {
         }
         if let Some(mut entry) = self.place.element_mut() {
             entry.put_collection(collection);
+            self.core.count(&mut self.place, self.db);
             return;
         }
         let kind = Kind::of(C::KIND).expect("a collection is no string");
@@ -204,6 +208,7 @@ impl<'k> Slot<'k> {
         let access = access::initial(self.core.options.access, self.now);
         let entry = Entry::new(&mut self.core.slab, self.key.bytes(), payload, None, access);
         self.put(entry, false);
+        self.core.count(&mut self.place, self.db);
     }
 
     /// Takes note of changes of the key.
@@ -256,6 +261,7 @@ impl<'k> Slot<'k> {
     /// Removes the key; whether it was there.
     #[inline]
     pub fn remove(mut self) -> bool {
+        self.core.uncount(&self.place, self.db);
         let Some(entry) = self.place.remove(&mut self.core.slab) else { return false };
         entry.free(&mut self.core.slab);
         self.changed(1);

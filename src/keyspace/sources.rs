@@ -22,6 +22,6 @@ impl<'a> Sources<'a> {
         let scratch = self.databases.last().filter(|scratch| !scratch.table.is_empty());
         let lent = scratch.and_then(|scratch| scratch.table.find(hash, name));
         let found = lent.or_else(|| self.databases[db.index()].table.find(hash, name))?;
-        (!found.is_expired(self.now)).then(|| EntryRef::value(found))
+        (!found.is_gone(self.now)).then(|| EntryRef::value(found))
     }
 }

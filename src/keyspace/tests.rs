@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::base::{ids::DbIndex, key::KeyHasher, prng::Prng, time::UnixMs};
+use crate::ds::collection::{Collection, Edit};
+use crate::ds::hash::FieldExpire;
 
 const DB: DbIndex = DbIndex(0);
 const T0: UnixMs = UnixMs(1_700_000_000_000);
@@ -467,4 +469,129 @@ fn an_empty_keyspace_holds_nothing() {
     set(&mut k, b"k", b"v", SetExpire::Clear);
     assert!(k.remove(DB, hasher.key(b"k"), T0));
     assert_eq!(k.used_memory(), 0);
+}
+
+/// Changes a hash.
+fn edit_hash(
+    k: &mut Keyspace,
+    db: DbIndex,
+    key: &[u8],
+    now: UnixMs,
+    f: impl FnOnce(&mut Hash, &mut Edit<'_>),
+) {
+    let hasher = k.hasher().clone();
+    let _ = k.find(db, hasher.key(key), now).edit(f);
+}
+
+/// Counts of keys that expire and keys that are volatile by their fields, taken entry by entry.
+fn check_volatile(k: &Keyspace, db: DbIndex) {
+    let table = &k.databases[db.index()].table;
+    let (mut volatile, mut expiring) = (0, 0);
+    table.for_each(|entry| {
+        volatile += u64::from(entry.is_volatile());
+        expiring += u64::from(entry.expire_at().is_some());
+    });
+    assert_eq!((table.volatile_len(), k.volatile_len(db)), (volatile, expiring));
+}
+
+#[test]
+fn hashes_with_fields_that_expire_are_volatile_but_not_counted_as_expiring_keys() {
+    let mut prng = Prng::new(5);
+    let mut k = keyspace(2);
+    let hasher = k.hasher().clone();
+    let mut now = T0;
+    for step in 0..if cfg!(miri) { 500 } else { 20_000 } {
+        now.0 += prng.below(4) as i64;
+        let (db, other_db) = (DbIndex(prng.below(2) as u16), DbIndex(prng.below(2) as u16));
+        let (name, other_name) = (format!("{}", prng.below(12)), format!("{}", prng.below(12)));
+        let (key, other) = (hasher.key(name.as_bytes()), hasher.key(other_name.as_bytes()));
+        let at = UnixMs(now.0 + prng.below(300) as i64);
+        match prng.below(40) {
+            0 => k.set(db, key, now, NewValue::Bytes(b"string"), SetExpire::Clear),
+            1 => k.set(db, key, now, NewValue::Bytes(b"string"), SetExpire::At(at)),
+            2 | 3 => _ = k.set_expire(db, key, now, (prng.below(2) == 0).then_some(at)),
+            4 => _ = k.remove(db, key, now),
+            5 if (db, &name) != (other_db, &other_name) => {
+                _ = k.move_entry((db, key), (other_db, other), now)
+            }
+            6 if (db, &name) != (other_db, &other_name) => {
+                k.copy_entry((db, key), (other_db, other), now, true);
+            }
+            7 if step % 20 == 0 => _ = k.flush(db),
+            8 => k.swap(db, other_db),
+            9..14 => _ = k.expire_step(now, 1 + prng.below(10) as usize),
+            14 => _ = k.random_key(db, &mut prng, now),
+            15 => {
+                let empty = Hash::empty(k.sources(now).1.slab);
+                k.find(db, key, now).store(empty);
+            }
+            _ => {
+                let fields = if prng.below(30) == 0 { 600 } else { prng.below(4) };
+                edit_hash(&mut k, db, name.as_bytes(), now, |hash, edit| {
+                    for _ in 0..fields {
+                        let name = format!("{}", prng.below(fields * 2));
+                        match prng.below(10) {
+                            0..5 => _ = hash.set(edit, name.as_bytes(), b"v", FieldExpire::At(at)),
+                            5 | 6 => _ = hash.set(edit, name.as_bytes(), b"v", FieldExpire::Keep),
+                            7 => _ = hash.set_expire(edit, name.as_bytes(), None),
+                            8 => _ = hash.set_expire(edit, name.as_bytes(), Some(at)),
+                            _ => _ = hash.remove(edit, name.as_bytes()),
+                        }
+                    }
+                    edit.changed(fields);
+                });
+            }
+        }
+        check_volatile(&k, DbIndex(0));
+        check_volatile(&k, DbIndex(1));
+        // Whatever can be seen of a hash has a field that lives.
+        let value = k.lookup_read(db, key, now);
+        if let Some(hash) = value.and_then(|value| value.hash().ok()) {
+            assert!(hash.live_len(now) > 0);
+        }
+        k.for_each(db, now, |_, view| {
+            assert!(view.value.hash().is_ok_and(|hash| hash.live_len(now) > 0) || view.value.hash().is_err())
+        });
+    }
+    assert!(k.stats().expired_keys > 100);
+    k.flush_all();
+    while k.free_step(100) {}
+    assert_eq!(k.used_memory(), 0);
+}
+
+#[test]
+fn expired_fields_are_swept_out_in_bounded_steps() {
+    let mut k = keyspace(1);
+    let fields = if cfg!(miri) { 2_000 } else { 100_000 };
+    // One large hash, half of which expires, among many small ones that end.
+    edit_hash(&mut k, DB, b"large", T0, |hash, edit| {
+        for n in 0..fields {
+            let expire = if n % 2 == 0 { FieldExpire::At(later(10)) } else { FieldExpire::Clear };
+            hash.set(edit, format!("{n}").as_bytes(), b"v", expire);
+        }
+    });
+    for n in 0..1000 {
+        edit_hash(&mut k, DB, format!("small:{n}").as_bytes(), T0, |hash, edit| {
+            hash.set(edit, b"f", b"v", FieldExpire::At(later(10)));
+        });
+    }
+    assert_eq!((k.len(DB), k.volatile_len(DB)), (1001, 0));
+    let report = k.expire_step(later(10), 1000);
+    assert_eq!((report.expired, k.len(DB)), (0, 1001));
+    let (mut steps, mut expired) = (0, 0);
+    loop {
+        let report = k.expire_step(later(11), 64);
+        assert!(report.expired <= 64 * 16, "{report:?}");
+        (steps, expired) = (steps + 1, expired + report.expired);
+        if !report.more && k.len(DB) == 1 && steps > 1000 {
+            break;
+        }
+        assert!(steps < 10_000);
+    }
+    assert_eq!(expired, fields / 2 + 1000);
+    let hasher = k.hasher().clone();
+    let large = k.lookup_read(DB, hasher.key(b"large"), later(11)).unwrap().hash().unwrap();
+    assert_eq!(Hash::len(large) as u64, fields / 2);
+    assert!(!large.is_volatile());
+    check_volatile(&k, DB);
 }

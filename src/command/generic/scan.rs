@@ -105,12 +105,16 @@ pub(in crate::command) enum Walk {
     Keys,
     /// One key's elements.
     Elements,
+    /// A hash's fields, whose values may be left out.
+    Fields,
 }
 
 /// The options of SCAN and its kin.
 pub(in crate::command) struct ScanOptions<'a> {
     /// About how many elements to look at.
     pub(in crate::command) count: usize,
+    /// Whether values are left out (NOVALUES).
+    pub(in crate::command) names_only: bool,
     pattern: Option<&'a [u8]>,
     /// The name of a type; one that no value has is allowed and matches nothing.
     kind: Option<&'a [u8]>,
@@ -126,8 +130,13 @@ impl<'a> ScanOptions<'a> {
         mut at: usize,
         walk: Walk,
     ) -> Result<ScanOptions<'a>, CommandError> {
-        let mut options = ScanOptions { count: COUNT_DEFAULT, pattern: None, kind: None };
+        let mut options = ScanOptions { count: COUNT_DEFAULT, names_only: false, pattern: None, kind: None };
         while at < args.len() {
+            if args.is(at, "novalues") && walk == Walk::Fields {
+                options.names_only = true;
+                at += 1;
+                continue;
+            }
             let value = args.get(at + 1).ok_or(CommandError::SYNTAX)?;
             if args.is(at, "count") {
                 let count = parse_i64(value).ok_or(CommandError::NOT_INTEGER)?;

@@ -58,7 +58,8 @@ impl<E: Element> Table<E> {
             buckets_left -= (end - first).clamp(1, buckets_left);
             let (finished, tag) = (end == segment.buckets(), segment.first_tag(end));
             let next = if finished { cursor.next_segment() } else { Some(Cursor { tag, ..cursor }) };
-            if removed > 0 {
+            // Not in the middle of a segment, where elements would move to where the sweep has been.
+            if self.len == 0 || finished && (removed > 0 || first > 0) {
                 self.shrink(slab, cursor.hash());
             }
             match next {
