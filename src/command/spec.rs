@@ -495,6 +495,8 @@ pub enum Group {
     Transactions,
     /// Sets.
     Set,
+    /// Sorted sets.
+    Zset,
 }
 
 impl Group {
@@ -508,6 +510,7 @@ impl Group {
             Group::Server => "server",
             Group::Transactions => "transactions",
             Group::Set => "set",
+            Group::Zset => "sorted-set",
         }
     }
 }
@@ -601,6 +604,7 @@ impl Spec {
                 Group::Server => Categories::NONE,
                 Group::Transactions => Categories::TRANSACTION,
                 Group::Set => Categories::SET,
+                Group::Zset => Categories::SORTEDSET,
             });
         }
         if self.flags.has(Flags::WRITE) {

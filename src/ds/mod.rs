@@ -10,3 +10,4 @@ pub mod placeholder;
 pub mod set;
 pub mod slab;
 pub mod table;
+pub mod zset;

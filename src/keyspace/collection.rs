@@ -6,6 +6,7 @@
 pub use crate::ds::{
     list::{List, ListRef},
     set::{Set, SetRef},
+    zset::{Zset, ZsetRef},
 };
 
 use super::value::{ValueKind, ValueRef};
@@ -18,10 +19,6 @@ use crate::{
     },
 };
 
-/// A sorted set.
-pub type Zset = Placeholder<5>;
-/// A sorted set to read.
-pub type ZsetRef<'a> = PlaceholderRef<'a>;
 /// A hash.
 pub type Hash = Placeholder<6>;
 /// A hash to read.
