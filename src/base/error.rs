@@ -58,6 +58,11 @@ impl CommandError {
         CommandError::quoting("ERR unknown argument: ", argument, "")
     }
 
+    /// No key for `command`, which takes several.
+    pub fn no_input_keys(command: &str) -> Self {
+        CommandError::with(format!("ERR at least 1 input key is needed for '{command}' command"))
+    }
+
     /// An expire time out of range for `command`.
     pub fn invalid_expire(command: &str) -> Self {
         CommandError::with(format!("ERR invalid expire time in '{command}' command"))
@@ -210,4 +215,22 @@ texts! {
                         when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     /// The data set is still being read from disk.
     LOADING = "LOADING Redis is loading the dataset in memory";
+    /// ZADD with options that exclude each other.
+    ZADD_NX_XX = "ERR XX and NX options at the same time are not compatible";
+    /// ZADD with comparisons that exclude each other, or one beside NX.
+    ZADD_GT_LT_NX = "ERR GT, LT, and/or NX options at the same time are not compatible";
+    /// ZADD INCR of several members.
+    ZADD_INCR_PAIRS = "ERR INCR option supports a single increment-element pair";
+    /// ZINCRBY of one infinity to the other.
+    SCORE_NAN = "ERR resulting score is not a number (NaN)";
+    /// A range of scores with an end that is none.
+    SCORE_RANGE = "ERR min or max is not a float";
+    /// A range of members with an end that is none.
+    LEX_RANGE = "ERR min or max not valid string range item";
+    /// ZRANGE by rank with LIMIT.
+    RANGE_LIMIT = "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX";
+    /// ZRANGE of equal scores with these.
+    RANGE_LEX_SCORES = "ERR syntax error, WITHSCORES not supported in combination with BYLEX";
+    /// ZUNION and its kin with a weight that is none.
+    WEIGHT_NOT_FLOAT = "ERR weight value is not a float";
 }

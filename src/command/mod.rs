@@ -26,6 +26,7 @@ pub mod syntax;
 pub mod table;
 pub mod timeout;
 pub mod transaction;
+pub mod zset;
 
 pub use ctx::Ctx;
 pub use spec::{Handler, Spec};

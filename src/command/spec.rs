@@ -497,6 +497,8 @@ pub enum Group {
     Hash,
     /// Sets.
     Set,
+    /// Sorted sets.
+    Zset,
 }
 
 impl Group {
@@ -511,6 +513,7 @@ impl Group {
             Group::Transactions => "transactions",
             Group::Hash => "hash",
             Group::Set => "set",
+            Group::Zset => "sorted-set",
         }
     }
 }
@@ -605,6 +608,7 @@ impl Spec {
                 Group::Transactions => Categories::TRANSACTION,
                 Group::Hash => Categories::HASH,
                 Group::Set => Categories::SET,
+                Group::Zset => Categories::SORTEDSET,
             });
         }
         if self.flags.has(Flags::WRITE) {

@@ -210,7 +210,7 @@ fn reach(items: &[Item], from: usize) -> usize {
 
 /// A keyword with what it governs.
 fn governed(token: &'static str, mut args: Vec<Arg>) -> Arg {
-    let name = token.to_ascii_lowercase();
+    let name = token_name(token);
     match args.len() {
         0 => Arg { token: Some(token), ..Arg::value(&name, ArgKind::PureToken) },
         1 if args[0].token.is_none() && !args[0].is_optional => {
@@ -219,6 +219,15 @@ fn governed(token: &'static str, mut args: Vec<Arg>) -> Arg {
             Arg { name, token: Some(token), ..arg }
         }
         _ => Arg { token: Some(token), parts: args, ..Arg::value(&name, ArgKind::Block) },
+    }
+}
+
+/// What a keyword's argument is called: as the keyword, mostly.
+fn token_name(token: &str) -> String {
+    match token {
+        "CH" => "change".to_owned(),
+        "INCR" => "increment".to_owned(),
+        token => token.to_ascii_lowercase(),
     }
 }
 
@@ -294,7 +303,7 @@ fn is_token(word: &str) -> bool {
     !word.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
-/// The name of a choice of ends or sides of a list.
+/// The name of a choice of ends or sides.
 const PLACE: &str = "where";
 
 /// What a choice is called: the manual's syntax lines give it no name.
@@ -304,11 +313,15 @@ fn choice_name(alternatives: &[Vec<Item>]) -> &'static str {
             .iter()
             .all(|items| matches!(items.first(), Some(Item::Word(word)) if words.contains(word)))
     };
-    if is(&["NX", "XX", "GT", "LT"]) {
+    if is(&["GT", "LT"]) {
+        "comparison"
+    } else if is(&["NX", "XX", "GT", "LT"]) {
         "condition"
+    } else if is(&["BYSCORE", "BYLEX"]) {
+        "sortby"
     } else if is(&["EX", "PX", "EXAT", "PXAT", "KEEPTTL", "PERSIST"]) {
         "expiration"
-    } else if is(&["LEFT", "RIGHT", "BEFORE", "AFTER"]) {
+    } else if is(&["LEFT", "RIGHT", "BEFORE", "AFTER", "MIN", "MAX"]) {
         PLACE
     } else {
         "option"
@@ -320,12 +333,16 @@ fn kind_of(command: &str, name: &str) -> ArgKind {
     match name {
         "unix-time-seconds" | "unix-time-milliseconds" => ArgKind::UnixTime,
         "increment" if command.ends_with("float") => ArgKind::Double,
+        "score" => ArgKind::Double,
+        "min" | "max" if command.ends_with("score") || command == "zcount" => ArgKind::Double,
+        // They are ranks, scores or members.
+        "start" | "stop" if command == "zrange" => ArgKind::String,
         // What blocks waits for so many seconds, or parts of them.
         "timeout" if command.starts_with('b') => ArgKind::Double,
         "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end" | "increment"
         | "index" | "index1" | "index2" | "len" | "limit" | "milliseconds" | "min-match-len"
         | "num-matches" | "numfields" | "numkeys" | "offset" | "protover" | "rank" | "seconds" | "start"
-        | "stop" | "timeout" | "version" => ArgKind::Integer,
+        | "stop" | "timeout" | "version" | "weight" => ArgKind::Integer,
         _ if name.ends_with("pattern") => ArgKind::Pattern,
         _ => ArgKind::String,
     }

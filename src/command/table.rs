@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, debug, generic, hash, internal, list, server, set, string, transaction};
+use super::{connection, debug, generic, hash, internal, list, server, set, string, transaction, zset};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,6 +209,7 @@ fn families() -> impl Iterator<Item = &'static Spec> {
         .chain(list::SPECS)
         .chain(set::SPECS)
         .chain(hash::SPECS)
+        .chain(zset::SPECS)
         .chain(generic::SPECS)
         .chain(connection::SPECS)
         .chain(server::SPECS)

@@ -7,7 +7,7 @@ pub mod hash;
 pub mod intset;
 pub mod list;
 pub mod listpack;
-pub mod placeholder;
 pub mod set;
 pub mod slab;
 pub mod table;
+pub mod zset;

@@ -11,7 +11,7 @@ const SHAPES: [(u16, u16); 6] = [(1, 1), (2, 1), (5, 1), (2, 2), (5, 2), (7, 3)]
 fn random_request(rng: &mut Prng) -> Vec<u8> {
     let key = |rng: &mut Prng| format!("k{}", rng.below(8));
     let value = |rng: &mut Prng| format!("v{}", rng.below(4));
-    let words = match rng.below(64) {
+    let words = match rng.below(74) {
         0..=3 => format!("GET {}", key(rng)),
         4..=7 => format!("SET {} {}", key(rng), value(rng)),
         8 => format!("INCR n{}", rng.below(3)),
@@ -70,6 +70,14 @@ fn random_request(rng: &mut Prng) -> Vec<u8> {
         61 => format!("BLPOP {} {} x", key(rng), key(rng)),
         62 => format!("BLMOVE {} {} LEFT LEFT -1", key(rng), key(rng)),
         63 => format!("DEBUG DIGEST-VALUE {}", key(rng)),
+        64 | 65 => format!("ZADD {} {} {} 7 {}", key(rng), rng.below(9), value(rng), rng.below(3)),
+        66 => format!("ZUNIONSTORE {} 2 {} {} WEIGHTS 2 3", key(rng), key(rng), key(rng)),
+        67 => format!("ZINTER 2 {} {} WITHSCORES", key(rng), key(rng)),
+        68 => format!("ZRANGESTORE {} {} 0 1", key(rng), key(rng)),
+        69 => format!("ZMPOP 2 {} {} MIN COUNT 2", key(rng), key(rng)),
+        70 => format!("ZDIFFSTORE {} 2 {} {}", key(rng), key(rng), key(rng)),
+        71 | 72 => format!("HSET {} {} {}", key(rng), value(rng), rng.below(99)),
+        73 => format!("HGETALL {}", key(rng)),
         _ => format!("STRLEN {}", key(rng)),
     };
     let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();

@@ -7,6 +7,7 @@ pub use crate::ds::{
     hash::{Hash, HashRef},
     list::{List, ListRef},
     set::{Set, SetRef},
+    zset::{Zset, ZsetRef},
 };
 
 use super::value::{ValueKind, ValueRef};
@@ -14,15 +15,9 @@ use crate::{
     base::key::KeyHasher,
     ds::{
         collection::{Collection, Encoding},
-        placeholder::{Placeholder, PlaceholderRef},
         slab::Slab,
     },
 };
-
-/// A sorted set.
-pub type Zset = Placeholder<5>;
-/// A sorted set to read.
-pub type ZsetRef<'a> = PlaceholderRef<'a>;
 
 /// The type of a collection, as an entry's header and the slab's list of retired ones have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

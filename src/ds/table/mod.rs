@@ -391,7 +391,7 @@ fn prefetch_key(word: Word) {
 
 /// Asks the memory for the line of an address. A hint: any address will do.
 #[inline(always)]
-fn prefetch(address: *const u8) {
+pub(super) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults; SSE is part of x86_64.
     unsafe {
