@@ -10,12 +10,16 @@
 //! 4. The runtime sends replies (`take_dirty`), mail (`take_mail`) and carries out effects (`take_effects`).
 
 pub mod batch;
+mod clientsmemory;
 pub mod cron;
 #[cfg(test)]
 pub(crate) mod harness;
 #[allow(clippy::module_inception, reason = "the actor that the module is named for")]
 pub mod host;
 pub mod mail;
+pub mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod monitor;
 pub mod nodeops;
 pub mod query;
@@ -26,3 +30,4 @@ pub mod txn;
 
 pub use host::{Effect, Host, HostOptions};
 pub use mail::Mail;
+pub use memory::MemoryGauge;
