@@ -19,8 +19,8 @@ section! {
             maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction, (), MUTABLE, Live;
         /// How many keys are looked at to find the one that goes.
         "maxmemory-samples" => maxmemory_samples: u32 = 5, int(1, INT_MAX), MUTABLE, Live;
-        /// How long eviction may keep clients waiting at a time: 50 us times this up to 10, then 15% more each; 100 is until
-        /// done.
+        /// How long eviction may keep clients waiting at a time: 50 us times this up to 10, then 15% more for each;
+        /// 100 is until done.
         "maxmemory-eviction-tenacity" => maxmemory_eviction_tenacity: u8 = 10, int(0, 100), MUTABLE, Live;
         /// How slowly the counter of uses grows.
         "lfu-log-factor" => lfu_log_factor: u32 = 10, int(0, INT_MAX), MUTABLE, Live;
