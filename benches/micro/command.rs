@@ -35,13 +35,7 @@ fn run(bencher: Bencher<'_, '_>, line: &str) {
     let table = Arc::new(Table::new(&[]).expect("the command table"));
     let hasher = KeyHasher::new([1, 2, 3, 4]);
     let keyspace = Keyspace::new(16, hasher.clone(), KeyspaceOptions::default());
-    let options = CommandOptions {
-        string_bytes_max: 512 * 1024 * 1024,
-        databases: 16,
-        lfu: false,
-        lazy_flush: false,
-        lazy_del: false,
-    };
+    let options = CommandOptions { string_bytes_max: 512 * 1024 * 1024, databases: 16, lfu: false };
     let mut shard = Shard::new(ShardId(0), 1, table.clone(), keyspace, options, 1);
     let now = Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(1) };
     let mut out = Vec::new();

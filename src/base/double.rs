@@ -6,7 +6,7 @@
 //!
 //! Not here: the `long double` of INCRBYFLOAT (`longdouble`).
 
-use std::io::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Integers up to here, from the same distance below zero, are written digit by digit.
 const INTEGER_MAX: f64 = (1u64 << 52) as f64;
@@ -44,7 +44,7 @@ pub fn integer(value: f64) -> Option<i64> {
 
 /// Room for the text of one number.
 pub struct Buffer {
-    bytes: [u8; TEXT_BYTES_MAX],
+    text: Text,
     integer: itoa::Buffer,
 }
 
@@ -52,7 +52,7 @@ impl Buffer {
     /// Empty.
     #[inline]
     pub fn new() -> Buffer {
-        Buffer { bytes: [0; TEXT_BYTES_MAX], integer: itoa::Buffer::new() }
+        Buffer { text: Text::default(), integer: itoa::Buffer::new() }
     }
 
     /// The text of a number.
@@ -87,18 +87,41 @@ impl Buffer {
         self.write(|out| digits.write(value < 0.0, out))
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut &mut [u8]) -> std::io::Result<()>) -> &str {
-        let mut rest = &mut self.bytes[..];
-        // Writing to a slice fails only at its end, which no text reaches.
-        let _ = write(&mut rest);
-        let len = TEXT_BYTES_MAX - rest.len();
-        std::str::from_utf8(&self.bytes[..len]).expect("digits are ASCII")
+    fn write(&mut self, write: impl FnOnce(&mut Text) -> fmt::Result) -> &str {
+        self.text.len = 0;
+        write(&mut self.text).expect("no text is longer than its room");
+        std::str::from_utf8(self.text.written()).expect("digits are ASCII")
     }
 }
 
 impl Default for Buffer {
     fn default() -> Self {
         Buffer::new()
+    }
+}
+
+/// A text of bounded length in the making.
+#[derive(Default)]
+struct Text {
+    bytes: [u8; TEXT_BYTES_MAX],
+    len: usize,
+}
+
+impl Text {
+    fn put(&mut self, bytes: &[u8]) -> fmt::Result {
+        self.bytes.get_mut(self.len..self.len + bytes.len()).ok_or(fmt::Error)?.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes())
     }
 }
 
@@ -113,13 +136,12 @@ const ZEROS: [u8; 8] = [b'0'; 8];
 
 impl Digits {
     /// Those of a number that is written as `d.ddde-dd`.
-    fn parse(number: std::fmt::Arguments<'_>) -> Digits {
-        let mut text = [0u8; TEXT_BYTES_MAX];
-        let mut rest = &mut text[..];
-        rest.write_fmt(number).expect("at most 24 bytes");
-        let len = TEXT_BYTES_MAX - rest.len();
+    fn parse(number: fmt::Arguments<'_>) -> Digits {
+        let mut text = Text::default();
+        text.write_fmt(number).expect("at most 24 bytes");
+        let text = text.written();
         let mut digits = Digits { bytes: [0; 17], len: 0, point: 0 };
-        let end = text[..len].iter().position(|&byte| byte == b'e').expect("an exponent");
+        let end = text.iter().position(|&byte| byte == b'e').expect("an exponent");
         for &byte in text[..end].iter().filter(|&&byte| byte != b'.') {
             digits.bytes[digits.len] = byte;
             digits.len += 1;
@@ -127,24 +149,23 @@ impl Digits {
         while digits.bytes[digits.len - 1] == b'0' {
             digits.len -= 1;
         }
-        let exponent =
-            std::str::from_utf8(&text[end + 1..len]).ok().and_then(|text| text.parse::<i32>().ok());
+        let exponent = std::str::from_utf8(&text[end + 1..]).ok().and_then(|text| text.parse::<i32>().ok());
         digits.point = exponent.expect("an exponent is an integer") + 1;
         digits
     }
 
     /// Without an exponent where that takes few zeros, or none but after the point.
-    fn write(&self, negative: bool, out: &mut &mut [u8]) -> std::io::Result<()> {
+    fn write(&self, negative: bool, out: &mut Text) -> fmt::Result {
         let digits = &self.bytes[..self.len];
         let (len, point) = (self.len as i32, self.point);
         if negative {
-            out.write_all(b"-")?;
+            out.put(b"-")?;
         }
         // The exponent that scientific notation would show, and how many zeros stand after the digits.
         let (exponent, zeros) = (point - 1, point - len);
         if zeros >= 0 && exponent < len + 7 {
-            out.write_all(digits)?;
-            return out.write_all(&ZEROS[..zeros as usize]);
+            out.put(digits)?;
+            return out.put(&ZEROS[..zeros as usize]);
         }
         if zeros < 0 && (zeros > -7 || exponent.abs() < 4) {
             return self.write_fraction(out);
@@ -154,9 +175,9 @@ impl Digits {
     }
 
     /// As C does: without an exponent where that is between -5 and 17.
-    fn write_as_c(&self, negative: bool, out: &mut &mut [u8]) -> std::io::Result<()> {
+    fn write_as_c(&self, negative: bool, out: &mut Text) -> fmt::Result {
         if negative {
-            out.write_all(b"-")?;
+            out.put(b"-")?;
         }
         match self.point - 1 {
             exponent @ (..-4 | 17..) => {
@@ -165,33 +186,33 @@ impl Digits {
                 write!(out, "e{sign}{:02}", exponent.abs())
             }
             exponent if exponent >= self.len as i32 - 1 => {
-                out.write_all(&self.bytes[..self.len])?;
-                (self.len as i32..self.point).try_for_each(|_| out.write_all(b"0"))
+                out.put(&self.bytes[..self.len])?;
+                (self.len as i32..self.point).try_for_each(|_| out.put(b"0"))
             }
             _ => self.write_fraction(out),
         }
     }
 
     /// With a point among the digits, or before them.
-    fn write_fraction(&self, out: &mut &mut [u8]) -> std::io::Result<()> {
+    fn write_fraction(&self, out: &mut Text) -> fmt::Result {
         let digits = &self.bytes[..self.len];
         if self.point > 0 {
             let (whole, fraction) = digits.split_at(self.point as usize);
-            out.write_all(whole)?;
-            out.write_all(b".")?;
-            return out.write_all(fraction);
+            out.put(whole)?;
+            out.put(b".")?;
+            return out.put(fraction);
         }
-        out.write_all(b"0.")?;
-        out.write_all(&ZEROS[..-self.point as usize])?;
-        out.write_all(digits)
+        out.put(b"0.")?;
+        out.put(&ZEROS[..-self.point as usize])?;
+        out.put(digits)
     }
 
     /// With a point after the first digit, if there are more.
-    fn write_significand(&self, out: &mut &mut [u8]) -> std::io::Result<()> {
-        out.write_all(&self.bytes[..1])?;
+    fn write_significand(&self, out: &mut Text) -> fmt::Result {
+        out.put(&self.bytes[..1])?;
         if self.len > 1 {
-            out.write_all(b".")?;
-            out.write_all(&self.bytes[1..self.len])?;
+            out.put(b".")?;
+            out.put(&self.bytes[1..self.len])?;
         }
         Ok(())
     }

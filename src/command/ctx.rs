@@ -16,10 +16,6 @@ pub struct CommandOptions {
     pub databases: u16,
     /// Whether OBJECT FREQ (LFU policy) or OBJECT IDLETIME works.
     pub lfu: bool,
-    /// `lazyfree-lazy-user-flush`: FLUSHALL without an option frees in the background.
-    pub lazy_flush: bool,
-    /// `lazyfree-lazy-user-del`: DEL acts as UNLINK.
-    pub lazy_del: bool,
 }
 
 /// One command's view of the shard it runs on.

@@ -33,13 +33,7 @@ impl Harness {
         let hasher = KeyHasher::new([1, 2, 3, 4]);
         Harness {
             keyspace: Keyspace::new(16, hasher, KeyspaceOptions::default()),
-            options: CommandOptions {
-                string_bytes_max: 512 * 1024 * 1024,
-                databases: 16,
-                lfu: false,
-                lazy_flush: false,
-                lazy_del: false,
-            },
+            options: CommandOptions { string_bytes_max: 512 * 1024 * 1024, databases: 16, lfu: false },
             now_ms: 1_700_000_000_123,
             db: DbIndex(0),
             proto: Proto::Resp2,

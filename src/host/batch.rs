@@ -13,6 +13,7 @@
 
 use super::host::{mark_dirty, Effect, Host, INPUT_HIGH_BYTES, OUTPUT_HIGH_BYTES};
 use super::mail::{Answered, Parcel, Rare};
+use super::memory::Room;
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, DbIndex, ShardId};
 use crate::base::key::{shard_of_key, KeyHash};
@@ -340,15 +341,14 @@ impl<T: Ticks> Host<T> {
     #[inline]
     fn run(&mut self, index: u32, request: &Request, args: Args<'_>, before: &mut u64) -> Flow {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
-        if request.way == Way::Long || !session.fast || self.attention {
+        let is_fast = session.fast;
+        if request.way == Way::Long || !is_fast || self.attention || self.needs_room(request.command) {
             let flow = self.request(index, args);
             *before = self.ticks.ticks();
             return flow;
         }
         let spec = self.table.spec(request.command);
-        if self.gate.out_of_memory && spec.flags.has(Flags::DENYOOM) {
-            return self.request(index, args);
-        }
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         session.last_command = request.command;
         let head = CallHead {
             command: request.command,
@@ -462,10 +462,17 @@ impl<T: Ticks> Host<T> {
             Err(error) => return self.refuse(index, None, &error),
         };
         let spec = self.table.spec(command);
+        let flags = self.flags_of(index, spec);
+        let room = self.make_room(flags);
+        self.gate.out_of_memory = room == Room::None;
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         if let Err(error) = admit::admit(spec, args, session, &self.gate) {
             return self.refuse(index, Some(command), &error);
         }
-        if self.attention && self.is_paused(spec) {
+        if room == Room::Later {
+            return self.keep_for_memory(index);
+        }
+        if self.attention && self.is_paused(flags) {
             return self.keep_for(index, Wait::Pause);
         }
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
@@ -667,6 +674,9 @@ impl<T: Ticks> Host<T> {
             input.bytes.reserve(more);
         }
         input.bytes.extend_from_slice(bytes);
+        self.account(index);
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        let input = &session.input;
         // Whatever the configuration allows, places in the buffer are 32 bits wide.
         let limit = self.config.clients.query_buffer_limit_bytes.min(u64::from(u32::MAX));
         if input.bytes.len() as u64 > limit {

@@ -146,7 +146,7 @@ impl<T: Ticks> Host<T> {
             unreachable!("it has been planned before")
         };
         let program = Program::command(plan, parts, call.head.proto);
-        let account = Account { args: None, ..self.account(ticket.session, call) };
+        let account = Account { args: None, ..self.account_of(ticket.session, call) };
         self.begin_txn(account, program, Vec::new());
     }
 

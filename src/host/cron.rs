@@ -6,7 +6,7 @@
 
 use super::host::Host;
 use crate::base::time::{MonoUs, Ticks};
-use crate::command::spec::{Flags, Spec};
+use crate::command::spec::Flags;
 use crate::node::stats::{CoreStats, DatabaseSize, Rates, Report, SessionUse};
 use crate::session::{clients, State, Wait};
 
@@ -21,15 +21,6 @@ pub struct Pause {
     pub writes_only: bool,
 }
 
-/// Memory of the whole process, which the runtime adds up over the cores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// What all cores use.
-    pub used_bytes: u64,
-    /// The most that this ever was.
-    pub peak_bytes: u64,
-}
-
 /// What `tick` and `work` remember.
 #[derive(Debug, Default)]
 pub struct CronState {
@@ -41,31 +32,53 @@ pub struct CronState {
     sampled_stats: CoreStats,
     /// Where the walk over the sessions goes on.
     next_session: usize,
-    /// What the sessions' buffers took at the last full walk, and in this one so far.
-    sessions_use: SessionUse,
-    sessions_sum: SessionUse,
     work: Vec<ShardWork>,
     next_shard: usize,
     /// How long `work` may still take before the next tick.
     work_ns_left: u64,
 }
 
-/// What is to be done on one shard.
+/// What is to be done on one shard: the kinds of work take turns, so that none of them keeps another from its.
 #[derive(Clone, Copy, Debug, Default)]
 struct ShardWork {
     expire: bool,
     free: bool,
     maintain: bool,
     defrag: bool,
+    turn: Turn,
     /// Of the expiry sweep since the tick.
     expire_steps: u32,
     examined: u64,
     expired: u64,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+enum Turn {
+    #[default]
+    Expire,
+    Free,
+    Upkeep,
+}
+
 impl ShardWork {
     fn is_done(&self) -> bool {
         !(self.expire || self.free || self.maintain || self.defrag)
+    }
+
+    /// Whose turn it is, among those with something to do.
+    fn next_turn(&mut self) -> Turn {
+        loop {
+            let turn = self.turn;
+            let (next, is_due) = match turn {
+                Turn::Expire => (Turn::Free, self.expire),
+                Turn::Free => (Turn::Upkeep, self.free),
+                Turn::Upkeep => (Turn::Expire, self.maintain || self.defrag),
+            };
+            self.turn = next;
+            if is_due || self.is_done() {
+                return turn;
+            }
+        }
     }
 }
 
@@ -120,6 +133,7 @@ impl<T: Ticks> Host<T> {
         }
         self.sample();
         self.walk_sessions();
+        self.settle_memory();
         self.plan_work();
     }
 
@@ -133,29 +147,6 @@ impl<T: Ticks> Host<T> {
         self.process.usage = usage;
     }
 
-    /// What all cores use together; with `maxmemory` reached, writes that need memory are refused from now on.
-    pub fn set_total_memory(&mut self, used_bytes: u64) {
-        self.memory = Memory { used_bytes, peak_bytes: self.memory.peak_bytes.max(used_bytes) };
-        self.refresh_memory_gate();
-    }
-
-    /// Whether `maxmemory` is set: `set_total_memory` is then to be called at every pass.
-    #[inline]
-    pub fn has_memory_limit(&self) -> bool {
-        self.config.memory.maxmemory_bytes > 0
-    }
-
-    pub(super) fn refresh_memory_gate(&mut self) {
-        let limit = self.config.memory.maxmemory_bytes;
-        self.gate.out_of_memory = limit > 0 && self.memory.used_bytes > limit;
-    }
-
-    /// Bytes that this core uses: its keyspaces, and its sessions' buffers as of their last walk.
-    pub fn used_memory(&self) -> u64 {
-        let keyspaces: u64 = self.shards.iter().map(|shard| shard.keyspace.used_memory()).sum();
-        keyspaces + self.cron.sessions_use.memory_bytes
-    }
-
     /// Everything that INFO tells of this core.
     pub(super) fn report(&self) -> Report {
         let mut report = Report {
@@ -167,6 +158,7 @@ impl<T: Ticks> Host<T> {
             sessions: self.sessions_use(),
             ..Report::default()
         };
+        self.report_memory(&mut report.stats);
         for shard in &self.shards {
             let keyspace = &shard.keyspace;
             report.keyspace += &keyspace.stats();
@@ -186,17 +178,18 @@ impl<T: Ticks> Host<T> {
     }
 
     fn sessions_use(&self) -> SessionUse {
-        let mut sum = SessionUse::default();
+        let mut sum = SessionUse { memory_bytes: self.clients_memory(), ..SessionUse::default() };
         for session in self.sessions.iter().filter_map(|session| session.as_deref()) {
-            add_session(&mut sum, session);
+            sum.input_bytes_max = sum.input_bytes_max.max(session.input.bytes.capacity() as u64);
+            sum.output_bytes_max = sum.output_bytes_max.max(session.replies.pending_bytes() as u64);
         }
         sum
     }
 
     /// Whether a command has to wait for the end of CLIENT PAUSE.
-    pub(super) fn is_paused(&self, spec: &Spec) -> bool {
+    pub(super) fn is_paused(&self, flags: Flags) -> bool {
         let Some(pause) = self.pause else { return false };
-        let may_write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
+        let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         pause.until > self.now.mono && (may_write || !pause.writes_only)
     }
 
@@ -265,7 +258,7 @@ impl<T: Ticks> Host<T> {
         for _ in 0..share.min(self.sessions.len()) {
             if self.cron.next_session >= self.sessions.len() {
                 self.cron.next_session = 0;
-                self.cron.sessions_use = std::mem::take(&mut self.cron.sessions_sum);
+                self.find_largest_client();
             }
             let index = self.cron.next_session as u32;
             self.cron.next_session += 1;
@@ -294,7 +287,6 @@ impl<T: Ticks> Host<T> {
                 session.input = Default::default();
             }
         }
-        add_session(&mut self.cron.sessions_sum, session);
         let pending = session.owed_bytes() as u64;
         let is_over_soft = limit.soft_bytes > 0 && pending >= limit.soft_bytes;
         let since = match session.over_soft_limit_since {
@@ -302,6 +294,7 @@ impl<T: Ticks> Host<T> {
             _ => now,
         };
         session.over_soft_limit_since = is_over_soft.then_some(since);
+        self.account(index);
         let is_over_hard = limit.hard_bytes > 0 && pending >= limit.hard_bytes;
         if is_over_hard || is_over_soft && now.since(since) > limit.soft_secs.saturating_mul(1_000_000) {
             self.drop_slow_reader(index);
@@ -322,6 +315,11 @@ impl<T: Ticks> Host<T> {
 
     /// Does a slice of background work. Whether there is more.
     pub fn work(&mut self) -> bool {
+        let is_short = self.keep_limits();
+        self.work_slice() || is_short
+    }
+
+    fn work_slice(&mut self) -> bool {
         if self.cron.work_ns_left == 0 {
             return false;
         }
@@ -356,30 +354,25 @@ impl<T: Ticks> Host<T> {
         };
         self.cron.next_shard = (at + 1) % shards;
         let (work, keyspace) = (&mut self.cron.work[at], &mut self.shards[at].keyspace);
-        if work.expire {
-            let before = self.ticks.ticks();
-            let effort = u64::from(self.config.memory.active_expire_effort) - 1;
-            let report = keyspace.expire_step(self.now.unix_ms(), STEP_BUCKETS);
-            work.expire_steps += 1;
-            work.examined += report.examined;
-            work.expired += report.expired;
-            // Redis's rule: on while more than 10% (less with more effort) of the keys looked at had expired.
-            let is_worthwhile = work.expired * 100 > work.examined * (10 - effort);
-            work.expire = report.more && (is_worthwhile || work.expire_steps < EXPIRE_STEPS_MIN);
-            self.stats.expire_cycle_ns += self.ticks.to_ns(self.ticks.ticks().wrapping_sub(before));
-        } else if work.free {
-            work.free = keyspace.free_step(STEP_BUCKETS);
-        } else if work.maintain {
-            work.maintain = keyspace.maintain_step(STEP_SEGMENTS);
-        } else {
-            work.defrag = keyspace.defrag_step(STEP_BUCKETS).more;
+        match work.next_turn() {
+            Turn::Expire => {
+                let before = self.ticks.ticks();
+                let effort = u64::from(self.config.memory.active_expire_effort) - 1;
+                let report = keyspace.expire_step(self.now.unix_ms(), STEP_BUCKETS);
+                work.expire_steps += 1;
+                work.examined += report.examined;
+                work.expired += report.expired;
+                // Redis's rule: on while more than 10% (less with more effort) of the keys looked at had expired.
+                let is_worthwhile = work.expired * 100 > work.examined * (10 - effort);
+                work.expire = report.more && (is_worthwhile || work.expire_steps < EXPIRE_STEPS_MIN);
+                // What has just expired may be large.
+                work.free |= keyspace.has_dead();
+                self.stats.expire_cycle_ns += self.ticks.to_ns(self.ticks.ticks().wrapping_sub(before));
+            }
+            Turn::Free => work.free = keyspace.free_step(STEP_BUCKETS),
+            Turn::Upkeep if work.maintain => work.maintain = keyspace.maintain_step(STEP_SEGMENTS),
+            Turn::Upkeep => work.defrag = keyspace.defrag_step(STEP_BUCKETS).more,
         }
         true
     }
-}
-
-fn add_session(sum: &mut SessionUse, session: &crate::session::Session) {
-    sum.memory_bytes += clients::memory_bytes(session) as u64;
-    sum.input_bytes_max = sum.input_bytes_max.max(session.input.bytes.capacity() as u64);
-    sum.output_bytes_max = sum.output_bytes_max.max(session.replies.pending_bytes() as u64);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::batch::Received;
 use super::cron::ProcessInfo;
-use super::{Effect, Host, HostOptions, Mail};
+use super::{Effect, Host, HostOptions, Mail, MemoryGauge};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::base::prng::Prng;
@@ -131,6 +131,7 @@ impl Node {
     pub(crate) fn send_all(&mut self, pieces: &[(ClientNo, &[u8])]) {
         let Some(&(ClientNo(first), _)) = pieces.first() else { return };
         let core = self.clients[first].core;
+        self.show_memory(core);
         let received: Vec<_> = pieces
             .iter()
             .filter(|(client, _)| self.clients[client.0].is_open)
@@ -176,11 +177,31 @@ impl Node {
     pub(crate) fn advance_us(&mut self, us: u64) {
         self.now.unix_us += us as i64;
         self.now.mono.0 += us;
-        for host in &mut self.hosts {
+        for core in 0..self.hosts.len() {
+            let host = &mut self.hosts[core];
             host.set_now(self.now);
             host.tick();
-            while host.work() {}
+            self.work(core);
         }
+    }
+
+    /// The background work of a core, until nothing is left to do.
+    pub(crate) fn work(&mut self, core: usize) {
+        self.show_memory(core);
+        for _ in 0..100_000 {
+            if !self.hosts[core].work() {
+                return;
+            }
+        }
+        panic!("the work never ends");
+    }
+
+    /// The core learns what the others use by now.
+    fn show_memory(&mut self, core: usize) {
+        let mut others = MemoryGauge::default();
+        let gauges = self.hosts.iter().enumerate().filter(|&(other, _)| other != core);
+        gauges.for_each(|(_, host)| others.add(host.memory_gauge()));
+        self.hosts[core].set_others_memory(others);
     }
 
     /// One thing happens somewhere. Whether it could make a difference.
@@ -214,9 +235,10 @@ impl Node {
     /// The end of a pass on one core. Whether anything came of it.
     fn pass(&mut self, core: usize) -> bool {
         let cores = self.hosts.len();
+        self.show_memory(core);
         let host = &mut self.hosts[core];
+        let mut moved = host.keep_limits();
         host.settle();
-        let mut moved = false;
         for to in (0..cores).filter(|&to| to != core) {
             let mail = host.mail_for(CoreId(to as u16));
             moved |= !mail.is_empty();

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::cron::{Memory, Pause, ProcessInfo};
+use super::cron::{Pause, ProcessInfo};
 use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
+use super::memory::MemoryState;
 use super::query::Gather;
 use super::txn::Txn;
 use crate::base::ids::{ClientId, CoreId, ShardId};
@@ -17,7 +18,7 @@ use crate::command::ctx::CommandOptions;
 use crate::command::Table;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::ds::collection::{EncodingLimits, PackedLimits};
-use crate::keyspace::{AccessPolicy, Keyspace, KeyspaceOptions, LfuOptions};
+use crate::keyspace::{AccessPolicy, EvictionOptions, EvictionOrder, Keyspace, KeyspaceOptions, LfuOptions};
 use crate::node::latency::LatencyMonitor;
 use crate::node::slowlog::SlowLog;
 use crate::node::stats::CoreStats;
@@ -137,7 +138,7 @@ pub struct Host<T> {
     pub(super) stats: CoreStats,
     pub(super) slowlog: SlowLog,
     pub(super) latency: LatencyMonitor,
-    pub(super) memory: Memory,
+    pub(super) memory: MemoryState,
     pub(super) process: ProcessInfo,
     pub(super) cron: super::cron::CronState,
 }
@@ -203,7 +204,7 @@ impl<T: Ticks> Host<T> {
             stats: CoreStats::default(),
             slowlog: SlowLog::of_core(id.0, cores),
             latency: LatencyMonitor::default(),
-            memory: Memory::default(),
+            memory: MemoryState::default(),
             process,
             cron: super::cron::CronState::default(),
             config,
@@ -245,11 +246,13 @@ impl<T: Ticks> Host<T> {
             self.sessions.len() as u32 - 1
         });
         self.sessions[index as usize] = Some(session);
+        self.account(index);
         Ok(index)
     }
 
     /// The connection of a session is gone, and the runtime has no operation of it under way.
     pub fn disconnected(&mut self, index: u32) {
+        self.end_account(index);
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.state = State::Closed;
         session.input = Default::default();
@@ -290,10 +293,14 @@ impl<T: Ticks> Host<T> {
     /// Bytes of a session have left; a client that read too slowly may go on. `unsent` bytes are still to go.
     pub fn sent(&mut self, index: u32, unsent: usize) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
+        let is_behind = unsent > 0 || session.unsent_bytes > 0;
         session.unsent_bytes = unsent;
         if session.state == State::Waiting(Wait::Output) && session.owed_bytes() < OUTPUT_LOW_BYTES {
             session.state = State::Open;
             self.runnable.push(index);
+        }
+        if is_behind {
+            self.account(index);
         }
     }
 
@@ -461,6 +468,9 @@ impl<T: Ticks> Host<T> {
     /// Sessions that have output to send. The runtime clears `dirty` of each when it takes its output.
     #[inline]
     pub fn take_dirty(&mut self, into: &mut Vec<u32>) {
+        for at in 0..self.dirty.len() {
+            self.account(self.dirty[at]);
+        }
         into.append(&mut self.dirty);
     }
 
@@ -532,12 +542,13 @@ impl<T: Ticks> Host<T> {
         if at_once || session.replies.waiting() == 0 {
             self.effects.push(Effect::Close { session: index, flush: !at_once });
         }
+        self.end_account(index);
     }
 
     /// Takes over what the configuration says about this core.
     pub(super) fn apply_config(&mut self) {
         self.gate.debug = self.config.security.enable_debug_command;
-        self.refresh_memory_gate();
+        self.refresh_memory_limit();
         self.latency.set_threshold_ms(self.config.monitoring.latency_monitor_threshold_ms);
         // Slow is what the slow log or the latency monitor wants to know of.
         let monitoring = &self.config.monitoring;
@@ -580,8 +591,6 @@ pub(super) fn command_options(config: &Config) -> CommandOptions {
         string_bytes_max: config.clients.proto_max_bulk_len_bytes,
         databases: databases(config),
         lfu: is_lfu(config),
-        lazy_flush: config.memory.lazyfree_lazy_user_flush,
-        lazy_del: config.memory.lazyfree_lazy_user_del,
     }
 }
 
@@ -592,6 +601,21 @@ pub(super) fn databases(config: &Config) -> u16 {
 
 fn is_lfu(config: &Config) -> bool {
     matches!(config.memory.maxmemory_policy, MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu)
+}
+
+fn eviction_options(config: &Config) -> EvictionOptions {
+    use EvictionOrder::{LeastFrequentlyUsed, LeastRecentlyUsed, Never, Random, SoonestExpiring};
+    let (order, volatile_only) = match config.memory.maxmemory_policy {
+        MaxmemoryPolicy::VolatileLru => (LeastRecentlyUsed, true),
+        MaxmemoryPolicy::VolatileLfu => (LeastFrequentlyUsed, true),
+        MaxmemoryPolicy::VolatileRandom => (Random, true),
+        MaxmemoryPolicy::VolatileTtl => (SoonestExpiring, true),
+        MaxmemoryPolicy::AllkeysLru => (LeastRecentlyUsed, false),
+        MaxmemoryPolicy::AllkeysLfu => (LeastFrequentlyUsed, false),
+        MaxmemoryPolicy::AllkeysRandom => (Random, false),
+        MaxmemoryPolicy::NoEviction => (Never, false),
+    };
+    EvictionOptions { order, volatile_only, samples: config.memory.maxmemory_samples }
 }
 
 fn encoding_limits(config: &Config) -> EncodingLimits {
@@ -618,6 +642,7 @@ fn keyspace_options(config: &Config, active_expire: bool) -> KeyspaceOptions {
             decay_minutes: config.memory.lfu_decay_time_minutes,
         },
         active_expire,
+        eviction: eviction_options(config),
         encodings: encoding_limits(config),
         seed: 0,
     }

@@ -11,12 +11,16 @@
 
 pub mod batch;
 mod blocking;
+mod clientsmemory;
 pub mod cron;
 #[cfg(test)]
 pub(crate) mod harness;
 #[allow(clippy::module_inception, reason = "the actor that the module is named for")]
 pub mod host;
 pub mod mail;
+pub mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod monitor;
 pub mod multi;
 pub mod nodeops;
@@ -28,3 +32,4 @@ mod txn;
 
 pub use host::{Effect, Host, HostOptions};
 pub use mail::Mail;
+pub use memory::MemoryGauge;

@@ -43,6 +43,15 @@ impl<T: Ticks> Host<T> {
         matches!(self.table.spec(command).run, Run::Session(SessionOp::Watch))
     }
 
+    /// The flags of a command; EXEC's are also those of what it runs.
+    pub(super) fn flags_of(&self, index: u32, spec: &Spec) -> Flags {
+        let Run::Session(SessionOp::Exec) = spec.run else { return spec.flags };
+        let session = self.sessions[index as usize].as_deref();
+        session
+            .and_then(|session| session.multi.as_ref())
+            .map_or(spec.flags, |multi| spec.flags.with(multi.flags()))
+    }
+
     /// Queues a request that came after MULTI; `None` if it is one of those that are not queued.
     pub(super) fn enqueue(
         &mut self,
@@ -211,7 +220,7 @@ impl<T: Ticks> Host<T> {
         }
         let planned = crate::session::coordinator::plan(self.shape(), spec, spread, call);
         let Ok((plan, parts)) = planned else { unreachable!("_watch has nothing to be refused for") };
-        let account = Account { command, ..self.account(index, call) };
+        let account = Account { command, ..self.account_of(index, call) };
         self.begin_txn(account, Program::command(plan, parts, crate::resp::Proto::Resp2), Vec::new())
     }
 
@@ -245,7 +254,7 @@ impl<T: Ticks> Host<T> {
             self.unwatch(index);
             return self.fail(index, command, &ABORTED);
         }
-        if self.gate.out_of_memory && multi.denies_oom() {
+        if self.gate.out_of_memory && multi.flags().has(Flags::DENYOOM) {
             self.unwatch(index);
             let error = exec_abort(&CommandError::OUT_OF_MEMORY);
             return self.fail(index, command, &error);
@@ -260,7 +269,7 @@ impl<T: Ticks> Host<T> {
             Ok(flow) => flow,
             Err(program) => {
                 let guards = watched.iter().map(|watched| self.guard(watched)).collect();
-                let account = self.account(index, Call { head, args });
+                let account = self.account_of(index, Call { head, args });
                 self.begin_txn(account, program, guards)
             }
         };

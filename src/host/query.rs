@@ -239,6 +239,7 @@ impl<T: Ticks> Host<T> {
                 match self.config.set(&pairs, asker) {
                     // The answer follows when all cores have it.
                     Ok(config) => {
+                        self.warn_of_limit(&config);
                         let cores = self.cores;
                         let passed_on = self.begin(From::Core(from, number), Purpose::Ok, cores);
                         self.send_all(passed_on, Query::Configure(Arc::new(config)));
@@ -350,6 +351,7 @@ impl<T: Ticks> Host<T> {
         self.command_stats.fill_with(Default::default);
         self.error_stats = Default::default();
         self.cron.reset_rates();
+        self.reset_memory_stats();
         for shard in &mut self.shards {
             shard.keyspace.reset_stats();
         }

@@ -660,18 +660,6 @@ fn idle_clients_are_dropped_and_cost_little() {
 }
 
 #[test]
-fn writes_are_refused_when_memory_is_short() {
-    let mut node = Node::new(2, 2, 2, &[("maxmemory", "1mb")]);
-    let client = node.connect();
-    assert_eq!(node.run(client, "SET a 1"), "+OK\r\n");
-    node.hosts.iter_mut().for_each(|host| host.set_total_memory(2 << 20));
-    assert_eq!(node.run(client, "SET a 1"), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
-    assert_eq!(node.run(client, "GET a"), "$1\r\n1\r\n");
-    assert_eq!(node.run(client, "CONFIG SET maxmemory 4mb"), "+OK\r\n");
-    assert_eq!(node.run(client, "SET a 1"), "+OK\r\n");
-}
-
-#[test]
 fn expired_keys_go_without_being_asked_for() {
     for (shards, cores) in SHAPES {
         let mut node = Node::new(shards, cores, 2, &[]);

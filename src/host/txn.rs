@@ -81,12 +81,12 @@ impl<T: Ticks> Host<T> {
             }
         };
         let program = Program::command(plan, parts, call.head.proto);
-        let account = self.account(index, call);
+        let account = self.account_of(index, call);
         self.begin_txn(account, program, Vec::new())
     }
 
     /// The account of a transaction that begins now.
-    pub(super) fn account(&self, index: u32, call: Call<'_>) -> Account {
+    pub(super) fn account_of(&self, index: u32, call: Call<'_>) -> Account {
         Account {
             session: index,
             command: call.head.command,

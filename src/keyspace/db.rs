@@ -14,6 +14,7 @@ use super::{
     access::{self, AccessPolicy, LfuOptions, Touch},
     collection::{self, Kind},
     entry::{Entry, EntryRef, Payload},
+    evict::{EvictionOptions, Pool},
     observe::{Observers, Version},
     slot::Slot,
     sources::Sources,
@@ -43,9 +44,11 @@ pub struct KeyspaceOptions {
     pub lfu: LfuOptions,
     /// Whether `expire_step` removes anything (DEBUG SET-ACTIVE-EXPIRE); lookups always do.
     pub active_expire: bool,
+    /// Which keys go when memory is short.
+    pub eviction: EvictionOptions,
     /// Up to which sizes collections are kept in their compact encodings.
     pub encodings: EncodingLimits,
-    /// Seeds the only randomness in here, LFU's.
+    /// Seeds the only randomness in here, that of LFU and of eviction.
     pub seed: u64,
 }
 
@@ -55,6 +58,7 @@ impl Default for KeyspaceOptions {
             access: AccessPolicy::Lru,
             lfu: LfuOptions::default(),
             active_expire: true,
+            eviction: EvictionOptions::default(),
             encodings: EncodingLimits::default(),
             seed: 0,
         }
@@ -84,6 +88,7 @@ pub struct Keyspace {
     /// Flushed databases whose entries are still to be freed.
     pub(super) detached: VecDeque<Drain<Entry>>,
     pub(super) turns: Turns,
+    pub(super) pool: Pool,
 }
 
 /// One database and how far the background steps have come in it.
@@ -110,8 +115,8 @@ pub(super) struct Core {
     pub(super) observers: Observers,
     /// Of each database: how many keys are volatile in the table only because fields of theirs expire.
     volatile_by_fields: Vec<u64>,
+    pub(super) prng: Prng,
     touch: Touch,
-    prng: Prng,
 }
 
 /// Which database each background step is at.
@@ -140,6 +145,7 @@ impl Keyspace {
             },
             detached: VecDeque::new(),
             turns: Turns::default(),
+            pool: Pool::default(),
         }
     }
 
@@ -156,6 +162,9 @@ impl Keyspace {
 
     /// Changes the options (CONFIG SET).
     pub fn set_options(&mut self, options: KeyspaceOptions) {
+        if options.eviction != self.core.options.eviction {
+            self.forget_candidates();
+        }
         self.core.options = options;
     }
 
@@ -302,6 +311,16 @@ impl Keyspace {
         core.dirty += 1;
         core.observers.modified(db, key.hash());
         true
+    }
+
+    /// Removes a key because memory is short; as in Redis that is no change of the data set by a client. A key whose
+    /// time has come counts as expired.
+    pub(super) fn evict(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs) {
+        let (core, mut place) = self.place(db, key, now);
+        let Some(entry) = place.remove(&mut core.slab) else { return };
+        entry.free(&mut core.slab);
+        core.stats.evicted_keys += 1;
+        core.observers.modified(db, key.hash());
     }
 
     /// What several keys hold, to read, and what a collection is made with meanwhile. Keys whose time has come are

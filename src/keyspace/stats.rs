@@ -11,6 +11,8 @@ pub struct KeyspaceStats {
     pub misses: u64,
     /// Keys removed because their time had come (`expired_keys`).
     pub expired_keys: u64,
+    /// Keys removed because memory was short (`evicted_keys`).
+    pub evicted_keys: u64,
     /// Volatile keys that the expiry sweep looked at, for `expired_stale_perc`.
     pub expire_examined: u64,
     /// Those of them that it removed, for `expired_stale_perc`.
@@ -52,6 +54,7 @@ impl AddAssign<&KeyspaceStats> for KeyspaceStats {
             hits,
             misses,
             expired_keys,
+            evicted_keys,
             expire_examined,
             expire_swept,
             lazyfreed_objects,
@@ -64,6 +67,7 @@ impl AddAssign<&KeyspaceStats> for KeyspaceStats {
         self.hits += hits;
         self.misses += misses;
         self.expired_keys += expired_keys;
+        self.evicted_keys += evicted_keys;
         self.expire_examined += expire_examined;
         self.expire_swept += expire_swept;
         self.lazyfreed_objects += lazyfreed_objects;

@@ -309,15 +309,11 @@ impl<'a> Info<'a> {
         text.put("expired_stale_perc", Hundredths(keyspace.expired_stale_percent()));
         text.put("expired_time_cap_reached_count", stats.expire_time_cap_reached);
         text.put("expire_cycle_cpu_milliseconds", stats.expire_cycle_ns / 1_000_000);
-        for name in [
-            "evicted_keys",
-            "evicted_clients",
-            "evicted_scripts",
-            "total_eviction_exceeded_time",
-            "current_eviction_exceeded_time",
-        ] {
-            text.put(name, 0);
-        }
+        text.put("evicted_keys", keyspace.evicted_keys);
+        text.put("evicted_clients", stats.evicted_clients);
+        text.put("evicted_scripts", 0);
+        text.put("total_eviction_exceeded_time", stats.eviction_exceeded_total_us / 1000);
+        text.put("current_eviction_exceeded_time", stats.eviction_exceeded_us / 1000);
         text.put("keyspace_hits", keyspace.hits);
         text.put("keyspace_misses", keyspace.misses);
         for name in [

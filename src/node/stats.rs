@@ -62,6 +62,12 @@ core_stats! {
     query_buffer_limit_disconnections: counter,
     /// Clients that did not read what they were sent.
     output_buffer_limit_disconnections: counter,
+    /// Clients that were closed because all of them together took too much.
+    evicted_clients: counter,
+    /// For how long more memory has been used than `maxmemory`, now, and in all; each core sees the same.
+    eviction_exceeded_us: max,
+    /// See `eviction_exceeded_us`.
+    eviction_exceeded_total_us: max,
     /// Failed AUTHs.
     auth_failures: counter,
     /// Slices of background work in which expiry had to stop for lack of time.

@@ -28,7 +28,7 @@ use crate::base::key::KeyHasher;
 use crate::command::Table;
 use crate::config::{self, Command, Config, Invocation, LoadError, Loaded, Outside};
 use crate::host::cron::ProcessInfo;
-use crate::host::{Host, HostOptions};
+use crate::host::{Host, HostOptions, MemoryGauge};
 
 /// What all cores share: constants of this run, and numbers that one writes and others read now and then.
 pub struct Shared {
@@ -43,8 +43,8 @@ pub struct Shared {
     /// Where SIGTERM and SIGINT can be read.
     pub signal_fd: RawFd,
     maxclients: AtomicU32,
-    /// Used memory of each core.
-    memory: Vec<AtomicU64>,
+    /// What each core tells of its memory.
+    memory: Vec<SharedGauge>,
     config_file: Option<PathBuf>,
 }
 
@@ -61,14 +61,17 @@ impl Shared {
         }
     }
 
-    /// A core tells what its data and buffers take.
-    pub fn publish_memory(&self, core: CoreId, bytes: u64) {
-        self.memory[core.index()].store(bytes, Ordering::Relaxed);
+    /// A core tells of its memory.
+    pub fn publish_memory(&self, core: CoreId, gauge: MemoryGauge) {
+        self.memory[core.index()].store(gauge);
     }
 
-    /// What all cores' data and buffers take.
-    pub fn total_memory(&self) -> u64 {
-        self.memory.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    /// What the other cores have told, added up.
+    pub fn others_memory(&self, core: CoreId) -> MemoryGauge {
+        let mut sum = MemoryGauge::default();
+        let others = self.memory.iter().enumerate().filter(|&(other, _)| other != core.index());
+        others.for_each(|(_, gauge)| sum.add(gauge.load()));
+        sum
     }
 
     /// CONFIG REWRITE: the file anew, by a temporary file in its folder and a rename, synced.
@@ -103,6 +106,42 @@ impl Shared {
             tracing::warn!("CONFIG REWRITE failed: {error}");
             format!("Rewriting config file: {error}")
         })
+    }
+}
+
+/// A core's `MemoryGauge` where the others can read it. Its numbers are not of one moment; nobody needs that.
+#[derive(Default)]
+#[repr(align(128))]
+struct SharedGauge {
+    used_bytes: AtomicU64,
+    evicted_bytes: AtomicU64,
+    evictable: AtomicU64,
+    dead: AtomicU64,
+    clients_bytes: AtomicU64,
+    largest_client_bytes: AtomicU64,
+}
+
+impl SharedGauge {
+    fn store(&self, gauge: MemoryGauge) {
+        let MemoryGauge { used_bytes, evicted_bytes, evictable, dead, clients_bytes, largest_client_bytes } =
+            gauge;
+        self.used_bytes.store(used_bytes, Ordering::Relaxed);
+        self.evicted_bytes.store(evicted_bytes, Ordering::Relaxed);
+        self.evictable.store(evictable, Ordering::Relaxed);
+        self.dead.store(dead, Ordering::Relaxed);
+        self.clients_bytes.store(clients_bytes, Ordering::Relaxed);
+        self.largest_client_bytes.store(largest_client_bytes, Ordering::Relaxed);
+    }
+
+    fn load(&self) -> MemoryGauge {
+        MemoryGauge {
+            used_bytes: self.used_bytes.load(Ordering::Relaxed),
+            evicted_bytes: self.evicted_bytes.load(Ordering::Relaxed),
+            evictable: self.evictable.load(Ordering::Relaxed),
+            dead: self.dead.load(Ordering::Relaxed),
+            clients_bytes: self.clients_bytes.load(Ordering::Relaxed),
+            largest_client_bytes: self.largest_client_bytes.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -243,7 +282,7 @@ fn run_cores(
         listener_paths: listeners.iter().map(|listener| listener.path().map(Path::to_owned)).collect(),
         signal_fd,
         maxclients: AtomicU32::new(config.clients.maxclients),
-        memory: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+        memory: (0..cores).map(|_| SharedGauge::default()).collect(),
         config_file,
     });
     let mesh: Arc<Mesh<Post>> = Arc::new(Mesh::new(cores));

@@ -139,18 +139,21 @@ impl Core {
             self.ring.enter(wait, &mut self.completions);
             let now = self.clock.now();
             self.host.set_now(now);
+            if self.host.has_memory_limit() {
+                self.look_at_memory();
+            }
             let mut useful = self.finish_sends();
             useful |= self.complete();
             useful |= self.take_mail();
-            if self.host.has_memory_limit() {
-                self.refresh_memory();
-            }
             if now.mono >= self.next_tick {
                 self.tick(now.mono);
                 glommio::executor().yield_task_queue_now().await;
             }
             let more_work = self.host.work();
             self.host.settle();
+            if self.host.has_memory_limit() {
+                self.show_memory();
+            }
             useful |= self.send_mail();
             self.carry_out();
             // Before sends are queued: it forgets connections, and a queued send points to its session's output.
@@ -185,6 +188,13 @@ impl Core {
             }
         }
         let may_sleep = self.shared.cores == 1 || self.end.park();
+        if may_sleep && self.host.has_memory_limit() {
+            // Another core may have found us still awake when it wanted us to free some.
+            if !self.host.may_sleep(self.shared.others_memory(self.id)) {
+                self.end.unpark();
+                return false;
+            }
+        }
         if may_sleep {
             self.host.parks();
         }
@@ -431,6 +441,9 @@ impl Core {
                 self.wake(to);
             }
         }
+        if self.host.takes_asks() {
+            self.others().for_each(|to| self.wake(to));
+        }
         any
     }
 
@@ -618,10 +631,15 @@ impl Core {
         self.connections.is_empty() || self.stop_by.is_some_and(|by| self.clock.mono() >= by)
     }
 
-    /// With `maxmemory` at every pass, so that writes are refused after at most a pass's worth of them; else at ticks.
-    fn refresh_memory(&mut self) {
-        self.shared.publish_memory(self.id, self.host.used_memory());
-        self.host.set_total_memory(self.shared.total_memory());
+    /// Shows the other cores what this one's data and buffers take; at every pass where memory is limited, else at
+    /// ticks.
+    fn show_memory(&mut self) {
+        self.shared.publish_memory(self.id, self.host.memory_gauge());
+    }
+
+    /// Looks at what the others have shown.
+    fn look_at_memory(&mut self) {
+        self.host.set_others_memory(self.shared.others_memory(self.id));
     }
 
     fn tick(&mut self, now: MonoUs) {
@@ -633,7 +651,8 @@ impl Core {
             let (cpu_user_us, cpu_sys_us) = rss::cpu_us();
             self.host.set_usage(Usage { rss_bytes: rss::resident_bytes(), cpu_user_us, cpu_sys_us });
         }
-        self.refresh_memory();
+        self.show_memory();
+        self.look_at_memory();
         self.host.tick();
         for index in std::mem::take(&mut self.rearm_accept) {
             if self.stop_by.is_none() {

@@ -14,8 +14,7 @@ pub struct Multi {
     calls: Vec<(CommandId, OwnedArgs)>,
     /// Whether a command was refused: EXEC will be, too.
     pub aborted: bool,
-    denies_oom: bool,
-    writes: bool,
+    flags: Flags,
     bytes: usize,
 }
 
@@ -24,8 +23,11 @@ impl Multi {
     pub fn push(&mut self, command: CommandId, spec: &Spec, args: Args<'_>) {
         let args = args.to_owned();
         self.bytes += args.memory_bytes() + size_of::<(CommandId, OwnedArgs)>();
-        self.denies_oom |= spec.flags.has(Flags::DENYOOM);
-        self.writes |= spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
+        for flag in [Flags::DENYOOM, Flags::WRITE, Flags::MAY_REPLICATE] {
+            if spec.flags.has(flag) {
+                self.flags = self.flags.with(flag);
+            }
+        }
         self.calls.push((command, args));
     }
 
@@ -39,14 +41,9 @@ impl Multi {
         self.calls.is_empty()
     }
 
-    /// Whether one of them may need memory.
-    pub fn denies_oom(&self) -> bool {
-        self.denies_oom
-    }
-
-    /// Whether one of them may change data.
-    pub fn writes(&self) -> bool {
-        self.writes
+    /// What they are together: whether one of them may change data, or need memory.
+    pub fn flags(&self) -> Flags {
+        self.flags
     }
 
     /// Memory held (`multi-mem` of CLIENT LIST).

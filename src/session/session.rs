@@ -76,6 +76,8 @@ pub struct Session {
     pub throttled: bool,
     /// Output that the runtime has taken and the client's socket has not.
     pub unsent_bytes: usize,
+    /// What it counts for in the memory of its core's clients.
+    pub accounted_bytes: u64,
     /// When its output first passed the soft limit, if it still does.
     pub over_soft_limit_since: Option<MonoUs>,
 }
@@ -125,6 +127,8 @@ pub enum Wait {
     Outbox,
     /// Something in one of its keys (BLPOP).
     Keys,
+    /// Memory is short, and it is for other cores to free some.
+    Memory,
 }
 
 /// CLIENT REPLY.
@@ -187,6 +191,7 @@ impl Session {
             at_end: false,
             throttled: false,
             unsent_bytes: 0,
+            accounted_bytes: 0,
             over_soft_limit_since: None,
         }
     }

@@ -10,5 +10,6 @@ mod config;
 mod connections;
 mod differential;
 mod expiry;
+mod memory;
 mod protocol;
 mod scan;

@@ -15,14 +15,14 @@ pub(super) fn dbsize(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) -> Result<(), Comma
 }
 
 pub(super) fn flushdb(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    let flush = Flush::parse(ctx, args)?;
+    let flush = Flush::parse(args)?;
     ctx.keyspace.flush(ctx.db);
     flush.finish(ctx);
     Ok(())
 }
 
 pub(super) fn flushall(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    let flush = Flush::parse(ctx, args)?;
+    let flush = Flush::parse(args)?;
     ctx.keyspace.flush_all();
     flush.finish(ctx);
     Ok(())
@@ -37,10 +37,10 @@ enum Flush {
 }
 
 impl Flush {
-    fn parse(ctx: &Ctx<'_, '_>, args: Args<'_>) -> Result<Flush, CommandError> {
+    fn parse(args: Args<'_>) -> Result<Flush, CommandError> {
         match args.len() {
-            1 if ctx.options.lazy_flush => Ok(Flush::Async),
-            1 => Ok(Flush::Sync),
+            // Nobody who does not ask to wait is kept waiting, whatever `lazyfree-lazy-user-flush` says.
+            1 => Ok(Flush::Async),
             2 if args.is(1, "sync") => Ok(Flush::Sync),
             2 if args.is(1, "async") => Ok(Flush::Async),
             _ => Err(CommandError::SYNTAX),
@@ -111,18 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_lazy_flush_leaves_the_freeing_for_later() {
-        for (line, lazy_flush, pending) in [
-            ("FLUSHALL", false, 0),
-            ("FLUSHALL", true, 3),
-            ("FLUSHALL SYNC", true, 0),
-            ("FLUSHALL ASYNC", false, 3),
-            ("FLUSHDB", true, 2),
+    fn only_a_flush_that_says_so_frees_at_once() {
+        for (line, pending) in [
+            ("FLUSHALL", 3),
+            ("FLUSHALL SYNC", 0),
+            ("FLUSHALL ASYNC", 3),
+            ("FLUSHDB", 2),
+            ("FLUSHDB SYNC", 0),
         ] {
             let mut shard = two_databases();
-            shard.options.lazy_flush = lazy_flush;
             shard.run(line);
-            assert_eq!(shard.keyspace.stats().lazyfree_pending_objects, pending, "{line}, {lazy_flush}");
+            assert_eq!(shard.keyspace.stats().lazyfree_pending_objects, pending, "{line}");
         }
     }
 

@@ -20,7 +20,7 @@ section! {
         /// The longest single argument, and the longest string.
         "proto-max-bulk-len" => proto_max_bulk_len_bytes: u64 = 512 << 20, bytes(1 << 20, LONG_MAX), MUTABLE, Live;
         /// How much all clients' buffers may take.
-        "maxmemory-clients" => maxmemory_clients: ClientsMemory = ClientsMemory::Bytes(0), (), MUTABLE, Later(3);
+        "maxmemory-clients" => maxmemory_clients: ClientsMemory = ClientsMemory::Bytes(0), (), MUTABLE, Live;
         /// How many keys the table of CLIENT TRACKING holds.
         "tracking-table-max-keys" => tracking_table_max_keys: u64 = 1_000_000, int(0, LONG_MAX), MUTABLE,
             Meaningless("there is no CLIENT TRACKING yet");

@@ -1,4 +1,4 @@
-//! SCAN, RANDOMKEY, and walks that may stop early.
+//! SCAN, RANDOMKEY, samples, and walks that may stop early.
 //!
 //! A scan goes through the hash space in order: segments by their prefix, and within a segment the elements by their
 //! tag, which is the order of their homes whatever the segment's size. A cursor says how far it got: all elements with
@@ -17,7 +17,8 @@ use super::{
     bucket::SLOTS,
     prefetch_element,
     segment::{Segment, SLOTS_TOP},
-    Element, Table, DEPTH_MAX,
+    sweep::Sweep,
+    Element, Table, Word, DEPTH_MAX,
 };
 use crate::base::prng::Prng;
 
@@ -150,6 +151,69 @@ impl<E: Element> Table<E> {
                 return found;
             }
         }
+    }
+}
+
+impl<E: Element> Table<E> {
+    /// Calls `f` with up to `count` different elements that lie together, beginning at the place that `from` names: any
+    /// 64 bits, and every place is as likely as another if they are random. Looks at no more than `buckets` buckets,
+    /// and at none of a segment that has nothing to show. The place behind the last one that it looked at.
+    ///
+    /// As good a sample as elements drawn one by one, since where an element lies has to do with its hash alone; and
+    /// cheaper, since the memory is asked for all of them at once.
+    pub fn sample<'t>(
+        &'t self,
+        from: u64,
+        which: Sweep,
+        count: usize,
+        buckets: usize,
+        mut f: impl FnMut(E::Ref<'t>),
+    ) -> u64 {
+        let there = match which {
+            Sweep::Volatile => self.volatile,
+            Sweep::All => self.len,
+        };
+        let count = count.min(there as usize);
+        let mut found: SmallVec<[Word; 16]> = SmallVec::new();
+        let mut place = from;
+        // Slots are filled from the first on: begun with it, the sample would prefer those who come behind a gap.
+        let first_slot = (from >> 16) as usize % SLOTS;
+        let mut looks_left = buckets;
+        while found.len() < count && looks_left > 0 {
+            let Some(segment) = self.segment(place) else { break };
+            let mut index = segment.home(place as u16);
+            let is_barren = which == Sweep::Volatile && segment.header().volatile == 0;
+            if is_barren {
+                (index, looks_left) = (segment.buckets(), looks_left - 1);
+            }
+            while index < segment.buckets() && found.len() < count && looks_left > 0 {
+                let bucket = segment.bucket(index);
+                let slots = match which {
+                    Sweep::Volatile => bucket.volatile(),
+                    Sweep::All => bucket.occupied(),
+                };
+                let (from_first, before) =
+                    (slots.filter(|&s| s >= first_slot), slots.filter(|&s| s < first_slot));
+                for slot in from_first.chain(before).take(count - found.len()) {
+                    prefetch_element(bucket.word(slot));
+                    found.push(bucket.word(slot));
+                }
+                (index, looks_left) = (index + 1, looks_left - 1);
+            }
+            place = match segment.first_tag(index) {
+                tag @ 0..0x1_0000 => segment.header().prefix | u64::from(tag),
+                // The next segment; after the last one the first.
+                _ => {
+                    let width = 1u64.checked_shl(64 - u32::from(segment.header().depth)).unwrap_or(0);
+                    segment.header().prefix.wrapping_add(width)
+                }
+            };
+        }
+        for word in found {
+            // SAFETY: slots with a tag hold elements of ours, and `self` is borrowed.
+            f(unsafe { E::borrow(word.pointer()) });
+        }
+        place
     }
 }
 

@@ -353,6 +353,42 @@ fn random_elements_are_evenly_chosen() {
 }
 
 #[test]
+fn a_sample_is_of_different_elements_and_reaches_all() {
+    let (keys, draws) = if cfg!(miri) { (50, 200) } else { (1000, 40_000) };
+    for mask in MASKS {
+        let mut h = Harness::new(mask);
+        let mut prng = Prng::new(6);
+        h.table.sample(7, Sweep::All, 5, 100, |_| panic!("nothing is there"));
+        (0..keys).for_each(|key| h.insert(key, 0, key % 10 == 0));
+        let mut drawn = vec![0u32; keys as usize];
+        for _ in 0..draws {
+            let mut seen = BTreeSet::new();
+            h.table.sample(prng.next_u64(), Sweep::All, 5, usize::MAX, |number| {
+                drawn[number.key() as usize] += 1;
+                assert!(seen.insert(number.key()), "twice in one sample");
+            });
+            assert_eq!(seen.len(), 5);
+        }
+        // 200 expected each; in a bucket that has few, each is drawn more often.
+        let (min, max) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());
+        assert!(cfg!(miri) || mask.count_ones() < 64 || min > 80 && max < 800, "{min} to {max}");
+        // All volatile ones, each once; and with a small budget they are found by going on.
+        let mut found = BTreeSet::new();
+        h.table.sample(prng.next_u64(), Sweep::Volatile, usize::MAX, usize::MAX, |number| {
+            assert!(number.key() % 10 == 0 && found.insert(number.key()));
+        });
+        assert_eq!(found.len() as u64, keys / 10);
+        (1..keys / 10).for_each(|key| h.remove(key * 10));
+        let (mut place, mut steps, mut is_found) = (prng.next_u64(), 0, false);
+        while !is_found {
+            place = h.table.sample(place, Sweep::Volatile, 5, 3, |number| is_found = number.key() == 0);
+            steps += 1;
+            assert!(steps < 1000, "the only one is never found");
+        }
+    }
+}
+
+#[test]
 fn a_sweep_visits_removes_and_replaces() {
     let count = if cfg!(miri) { 500 } else { 10_000 };
     for mask in MASKS {

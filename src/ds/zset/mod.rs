@@ -120,8 +120,8 @@ impl Zset {
     }
 
     /// Sets the score of a member to what `decide` makes of the one that it has; a member that is not there is added.
-    /// Where `decide` gives nothing, nothing changes. It must not give NaN. A large set tells a negative zero from zero;
-    /// a small one has only the latter.
+    /// Where `decide` gives nothing, nothing changes. It must not give NaN. A large set tells a negative zero from
+    /// zero; a small one has only the latter.
     pub fn update(
         &mut self,
         edit: &mut Edit<'_>,
