@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, debug, generic, internal, list, server, set, string, transaction};
+use super::{
+    bitmap, connection, debug, generic, hyperloglog, internal, list, server, set, string, transaction,
+};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -208,6 +210,8 @@ fn families() -> impl Iterator<Item = &'static Spec> {
         .iter()
         .chain(list::SPECS)
         .chain(set::SPECS)
+        .chain(bitmap::SPECS)
+        .chain(hyperloglog::SPECS)
         .chain(generic::SPECS)
         .chain(connection::SPECS)
         .chain(server::SPECS)
