@@ -63,6 +63,12 @@ impl CommandError {
         CommandError::with(format!("ERR at least 1 input key is needed for '{command}' command"))
     }
 
+    /// A subcommand that PFDEBUG does not have. Redis takes it for a C string.
+    pub fn unknown_pfdebug(name: &[u8]) -> Self {
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        CommandError::quoting("ERR Unknown PFDEBUG subcommand '", name, "'")
+    }
+
     /// An expire time out of range for `command`.
     pub fn invalid_expire(command: &str) -> Self {
         CommandError::with(format!("ERR invalid expire time in '{command}' command"))
@@ -112,6 +118,28 @@ texts! {
     OFFSET_RANGE = "ERR offset is out of range";
     /// LCS of a key that holds something else.
     LCS_NOT_STRINGS = "ERR The specified keys must contain string values";
+    /// A bit's offset that is no number, or beyond what a string may hold.
+    BIT_OFFSET = "ERR bit offset is not an integer or out of range";
+    /// SETBIT to something else than 0 or 1.
+    BIT_VALUE = "ERR bit is not an integer or out of range";
+    /// BITPOS of something else than 0 or 1.
+    BIT_ARGUMENT = "ERR The bit argument must be 1 or 0.";
+    /// BITOP NOT of several strings.
+    BITOP_NOT = "ERR BITOP NOT must be called with a single source key.";
+    /// An integer of no form that BITFIELD knows.
+    BITFIELD_TYPE = "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
+    /// BITFIELD with something else than WRAP, SAT or FAIL.
+    OVERFLOW_TYPE = "ERR Invalid OVERFLOW type specified";
+    /// BITFIELD_RO that would write.
+    BITFIELD_RO = "ERR BITFIELD_RO only supports the GET subcommand";
+    /// The key holds a string that is no HyperLogLog.
+    HYPERLOGLOG_TYPE = "WRONGTYPE Key is not a valid HyperLogLog string value.";
+    /// A HyperLogLog whose registers are damaged.
+    HYPERLOGLOG_CORRUPT = "INVALIDOBJ Corrupted HLL object detected";
+    /// PFDEBUG of a key that does not exist.
+    PFDEBUG_NO_KEY = "ERR The specified key does not exist";
+    /// PFDEBUG DECODE of a HyperLogLog that has no runs.
+    PFDEBUG_NOT_SPARSE = "ERR HLL encoding is not sparse";
     /// LCS asked for a bare length and for indexes, which include it.
     LCS_LEN_AND_IDX = "ERR If you want both the length and indexes, please just use IDX.";
     /// LCS of strings whose table cannot even be sized.

@@ -8,13 +8,13 @@
 //!
 //! Expiries are far off or long past, so that the two clocks need not agree to the millisecond.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use super::harness::Harness;
 use crate::base::prng::Prng;
-use crate::resp::reply::value_end;
 
 #[test]
 #[ignore = "needs a Redis server"]
@@ -64,12 +64,55 @@ impl Redis {
         }
         self.stream.get_mut().write_all(&request).unwrap();
         let mut reply = Vec::new();
-        while value_end(&reply).is_none() {
-            let mut byte = [0];
-            self.stream.read_exact(&mut byte).unwrap();
-            reply.push(byte[0]);
+        let mut values = 1;
+        while values > 0 {
+            values -= 1;
+            let at = reply.len();
+            self.stream.read_until(b'\n', &mut reply).unwrap();
+            let number = || std::str::from_utf8(&reply[at + 1..]).unwrap().trim_end().parse::<i64>().unwrap();
+            match reply[at] {
+                b'*' => values += number().max(0),
+                b'$' if number() >= 0 => {
+                    let (start, len) = (reply.len(), number() as usize + 2);
+                    reply.resize(start + len, 0);
+                    self.stream.read_exact(&mut reply[start..]).unwrap();
+                }
+                _ => {}
+            }
         }
         reply
+    }
+}
+
+/// A Redis and a shard that are given the same requests.
+pub(in crate::command) struct Pair {
+    pub(in crate::command) redis: Redis,
+    pub(in crate::command) shard: Harness,
+    log: VecDeque<String>,
+}
+
+impl Pair {
+    /// Both are empty.
+    pub(in crate::command) fn connect() -> Pair {
+        let mut pair = Pair { redis: Redis::connect(), shard: Harness::new(), log: VecDeque::new() };
+        pair.run(&["FLUSHALL"]);
+        pair
+    }
+
+    /// Asks Redis only.
+    pub(in crate::command) fn run(&mut self, args: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        self.redis.run(&args.iter().map(|arg| arg.as_ref().to_vec()).collect::<Vec<_>>())
+    }
+
+    /// Asks both; the replies must be equal.
+    pub(in crate::command) fn compare(&mut self, args: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().escape_ascii().to_string()).collect();
+        self.log.push_front(shown.join(" "));
+        self.log.truncate(12);
+        let (expected, actual) = (self.run(args), self.shard.run_args(args));
+        let shown = |reply: &[u8]| reply.escape_ascii().to_string();
+        assert_eq!(shown(&actual), shown(&expected), "latest first: {:#?}", self.log);
+        actual
     }
 }
 

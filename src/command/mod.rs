@@ -4,6 +4,7 @@
 //! families and finds a command by its name, `ctx` is what a function works with. A function parses all its arguments,
 //! then changes the data, then replies; it runs on one shard, to its end, and knows no client, clock or I/O.
 
+pub mod bitmap;
 pub mod connection;
 pub mod ctx;
 pub mod debug;
@@ -15,6 +16,7 @@ pub mod generic;
 pub(crate) mod harness;
 pub mod hash;
 pub mod help;
+pub mod hyperloglog;
 pub mod internal;
 pub mod introspect;
 pub mod list;

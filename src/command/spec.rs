@@ -487,6 +487,10 @@ pub enum Group {
     String,
     /// Lists.
     List,
+    /// Strings as arrays of bits.
+    Bitmap,
+    /// Estimates of how many elements differ.
+    Hyperloglog,
     /// The connection.
     Connection,
     /// The server.
@@ -508,6 +512,8 @@ impl Group {
             Group::Generic => "generic",
             Group::String => "string",
             Group::List => "list",
+            Group::Bitmap => "bitmap",
+            Group::Hyperloglog => "hyperloglog",
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
@@ -603,6 +609,8 @@ impl Spec {
                 Group::Generic => Categories::KEYSPACE,
                 Group::String => Categories::STRING,
                 Group::List => Categories::LIST,
+                Group::Bitmap => Categories::BITMAP,
+                Group::Hyperloglog => Categories::HYPERLOGLOG,
                 Group::Connection => Categories::CONNECTION,
                 Group::Server => Categories::NONE,
                 Group::Transactions => Categories::TRANSACTION,

@@ -263,10 +263,19 @@ fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
     };
     let mut at = first;
     for arg in args {
-        if arg.is_optional || arg.token.is_some() {
+        if arg.token.is_some() {
             return;
         }
         let values = match arg.kind {
+            // A choice of keywords takes one place, whichever is chosen.
+            ArgKind::OneOf
+                if !arg.is_optional
+                    && !arg.is_multiple
+                    && arg.parts.iter().all(|part| part.kind == ArgKind::PureToken) =>
+            {
+                at += 1;
+                continue;
+            }
             ArgKind::OneOf => return,
             ArgKind::Block => &mut arg.parts[..],
             _ => std::slice::from_mut(arg),
@@ -278,7 +287,7 @@ fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
             }
             at += 1;
         }
-        if arg.is_multiple {
+        if arg.is_optional || arg.is_multiple {
             return;
         }
     }

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::spec::{Flags, KeySpec, Run, Spec, Spread};
-use super::{connection, debug, generic, hash, internal, list, server, set, string, transaction, zset};
+use super::{
+    bitmap, connection, debug, generic, hash, hyperloglog, internal, list, server, set, string, transaction,
+    zset,
+};
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,6 +213,8 @@ fn families() -> impl Iterator<Item = &'static Spec> {
         .chain(set::SPECS)
         .chain(hash::SPECS)
         .chain(zset::SPECS)
+        .chain(bitmap::SPECS)
+        .chain(hyperloglog::SPECS)
         .chain(generic::SPECS)
         .chain(connection::SPECS)
         .chain(server::SPECS)

@@ -11,7 +11,7 @@ const SHAPES: [(u16, u16); 6] = [(1, 1), (2, 1), (5, 1), (2, 2), (5, 2), (7, 3)]
 fn random_request(rng: &mut Prng) -> Vec<u8> {
     let key = |rng: &mut Prng| format!("k{}", rng.below(8));
     let value = |rng: &mut Prng| format!("v{}", rng.below(4));
-    let words = match rng.below(74) {
+    let words = match rng.below(79) {
         0..=3 => format!("GET {}", key(rng)),
         4..=7 => format!("SET {} {}", key(rng), value(rng)),
         8 => format!("INCR n{}", rng.below(3)),
@@ -78,6 +78,14 @@ fn random_request(rng: &mut Prng) -> Vec<u8> {
         70 => format!("ZDIFFSTORE {} 2 {} {}", key(rng), key(rng), key(rng)),
         71 | 72 => format!("HSET {} {} {}", key(rng), value(rng), rng.below(99)),
         73 => format!("HGETALL {}", key(rng)),
+        74 => format!("SETBIT {} {} 1", key(rng), rng.below(60)),
+        75 => {
+            let name = ["AND", "OR", "XOR"][rng.below(3) as usize];
+            format!("BITOP {name} {} {} {}", key(rng), key(rng), key(rng))
+        }
+        76 => format!("PFADD {}{} {}", ["h", "h", "k"][rng.below(3) as usize], rng.below(4), value(rng)),
+        77 => format!("PFCOUNT h{} {}", rng.below(4), key(rng).replace('k', "h")),
+        78 => format!("PFMERGE h{} h{} h{}", rng.below(4), rng.below(4), rng.below(4)),
         _ => format!("STRLEN {}", key(rng)),
     };
     let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();

@@ -258,6 +258,14 @@ impl<'k> Slot<'k> {
         len.max(offset + bytes.len())
     }
 
+    /// Makes the string that is there, if any, one that is modified in place, as commands that do so make it before
+    /// they look whether there is anything to modify. It holds the same: that is no change.
+    ///
+    /// The key holds a string or nothing.
+    pub fn make_buffer(&mut self) {
+        self.patch(0, b"");
+    }
+
     /// Removes the key; whether it was there.
     #[inline]
     pub fn remove(mut self) -> bool {
@@ -276,8 +284,13 @@ impl<'k> Slot<'k> {
 
     /// Writes into the string that is there.
     fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let volatile = self.place.is_volatile();
         self.changed(1);
+        self.patch(offset, bytes);
+    }
+
+    /// The same, and nobody takes note.
+    fn patch(&mut self, offset: usize, bytes: &[u8]) {
+        let volatile = self.place.is_volatile();
         let Some(mut entry) = self.place.element_mut() else { return };
         if !entry.write_range(offset, bytes) {
             let entry = entry.as_ref().with_range(&mut self.core.slab, offset, bytes);
