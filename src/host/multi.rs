@@ -270,7 +270,7 @@ impl<T: Ticks> Host<T> {
             Err(program) => {
                 let guards = watched.iter().map(|watched| self.guard(watched)).collect();
                 let account = self.account_of(index, Call { head, args });
-                self.begin_txn(account, program, guards)
+                self.begin_txn(account, *program, guards)
             }
         };
         // The shards have looked, or will before they hear of this: messages do not overtake each other on the way from
@@ -304,7 +304,12 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Runs EXEC at once if all its data is on one shard of this core and free. Gives the program back if not.
-    fn exec_here(&mut self, index: u32, mut program: Program, watched: &[Watched]) -> Result<Flow, Program> {
+    fn exec_here(
+        &mut self,
+        index: u32,
+        mut program: Program,
+        watched: &[Watched],
+    ) -> Result<Flow, Box<Program>> {
         let shard = match (program.only_shard(), watched.first()) {
             (Some(shard), _) => shard,
             (None, Some(watched)) => watched.shard,
@@ -326,7 +331,7 @@ impl<T: Ticks> Host<T> {
                 self.end_exec(index, program);
                 Ok(self.flow_of(index))
             } else {
-                Err(program)
+                Err(Box::new(program))
             };
         };
         let now = self.now;
