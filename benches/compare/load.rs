@@ -22,7 +22,7 @@ pub(crate) enum Generator {
 }
 
 /// What is asked of it.
-pub(crate) struct Load {
+pub(crate) struct Load<'a> {
     pub(crate) pipeline: usize,
     pub(crate) connections: usize,
     pub(crate) threads: usize,
@@ -30,6 +30,8 @@ pub(crate) struct Load {
     pub(crate) keys: u64,
     pub(crate) sizes: Sizes,
     pub(crate) seconds: u32,
+    /// Instead of SET and GET, in equal parts.
+    pub(crate) commands: &'a [String],
 }
 
 /// What came of it.
@@ -69,8 +71,33 @@ impl Generator {
         }
     }
 
+    /// Runs `command` once for each of the keys.
+    pub(crate) fn fill(
+        &self,
+        port: u16,
+        command: &str,
+        keys: u64,
+        sizes: Sizes,
+        cores: &Cores,
+    ) -> Result<()> {
+        const CONNECTIONS: u64 = 50;
+        let Generator::Memtier(path) = self else {
+            return Err("other commands than SET and GET need memtier_benchmark".into());
+        };
+        let words = format!(
+            "-s 127.0.0.1 -p {port} --hide-histogram -t 1 -c {CONNECTIONS} --pipeline 64 --key-minimum 1 \
+             --key-maximum {keys} -n {}",
+            keys.div_ceil(CONNECTIONS)
+        );
+        let mut fill = Command::new(path);
+        fill.args(words.split_whitespace());
+        fill.args(["--command", command, "--command-ratio", "1", "--command-key-pattern", "P"]);
+        size(&mut fill, sizes);
+        said(fill, cores).map(|_| ())
+    }
+
     /// Puts `load` on the server at `port`.
-    pub(crate) fn run(&self, port: u16, load: &Load, cores: &Cores) -> Result<Outcome> {
+    pub(crate) fn run(&self, port: u16, load: &Load<'_>, cores: &Cores) -> Result<Outcome> {
         match self {
             Generator::Memtier(path) => memtier(path, port, load, cores),
             Generator::RedisBenchmark(path) => redis_benchmark(path, port, load, cores),
@@ -86,25 +113,34 @@ impl fmt::Display for Generator {
     }
 }
 
-fn memtier(path: &Path, port: u16, load: &Load, cores: &Cores) -> Result<Outcome> {
+fn size(command: &mut Command, sizes: Sizes) {
+    if sizes.min == sizes.max {
+        command.arg("-d").arg(sizes.min.to_string());
+    } else {
+        command.arg("--data-size-range").arg(sizes.to_string());
+    }
+}
+
+fn memtier(path: &Path, port: u16, load: &Load<'_>, cores: &Cores) -> Result<Outcome> {
     let report = std::env::temp_dir().join(format!("ringward-compare-{}.json", std::process::id()));
     let mut command = Command::new(path);
     let words = format!(
-        "-s 127.0.0.1 -p {port} --hide-histogram --print-percentiles 50,99,99.9 -t {} -c {} --pipeline {} --ratio {} \
-         --key-pattern R:R --key-minimum 1 --key-maximum {} --distinct-client-seed --test-time {}",
+        "-s 127.0.0.1 -p {port} --hide-histogram --print-percentiles 50,99,99.9 -t {} -c {} --pipeline {} \
+         --key-minimum 1 --key-maximum {} --distinct-client-seed --test-time {}",
         load.threads,
         load.connections.div_ceil(load.threads),
         load.pipeline,
-        load.ratio,
         load.keys,
         load.seconds
     );
     command.args(words.split_whitespace()).arg("--json-out-file").arg(&report);
-    if load.sizes.min == load.sizes.max {
-        command.arg("-d").arg(load.sizes.min.to_string());
-    } else {
-        command.arg("--data-size-range").arg(load.sizes.to_string());
+    if load.commands.is_empty() {
+        command.args(["--ratio", &load.ratio.to_string(), "--key-pattern", "R:R"]);
     }
+    for text in load.commands {
+        command.args(["--command", text, "--command-ratio", "1", "--command-key-pattern", "R"]);
+    }
+    size(&mut command, load.sizes);
     said(command, cores)?;
     let text = fs::read(&report)?;
     fs::remove_file(&report)?;
@@ -129,7 +165,7 @@ fn figure(value: &Value, name: &str) -> Result<f64> {
     value.as_f64().ok_or_else(|| format!("no {name} in the report of memtier_benchmark").into())
 }
 
-fn redis_benchmark(path: &Path, port: u16, load: &Load, cores: &Cores) -> Result<Outcome> {
+fn redis_benchmark(path: &Path, port: u16, load: &Load<'_>, cores: &Cores) -> Result<Outcome> {
     if load.sizes.min != load.sizes.max {
         return Err("redis-benchmark cannot vary the size of values: install memtier_benchmark".into());
     }

@@ -73,6 +73,10 @@ struct Options {
     /// Bytes of a value, or a range to draw from at every SET.
     #[arg(long, default_value = "32")]
     value_bytes: Sizes,
+    /// Measure this command instead of SET and GET, in memtier_benchmark's notation ("HSET __key__ f __data__");
+    /// several are sent in equal parts, and the first of them loads the keys.
+    #[arg(long, value_name = "COMMAND")]
+    command: Vec<String>,
     /// Load the keys with this time to live, in seconds.
     #[arg(long)]
     ttl: Option<u32>,
@@ -193,7 +197,17 @@ fn compare(options: &Options, specs: &[Spec]) -> Result<Comparison> {
     let mut servers = Vec::new();
     for spec in specs {
         let server = Server::start(spec)?;
-        client::load(server.port, options.keys, options.ttl, &options.value_bytes, |i| generator.key(i))?;
+        if options.command.is_empty() {
+            client::load(server.port, options.keys, options.ttl, &options.value_bytes, |i| generator.key(i))?;
+        } else {
+            generator.fill(
+                server.port,
+                &options.command[0],
+                options.keys,
+                options.value_bytes,
+                &client_cores,
+            )?;
+        }
         println!("{:12} cores {}: {}", spec.name, spec.cores, spec.command.join(" "));
         servers.push(server);
     }
@@ -214,6 +228,7 @@ fn compare(options: &Options, specs: &[Spec]) -> Result<Comparison> {
                 keys: options.keys,
                 sizes: options.value_bytes,
                 seconds: options.seconds,
+                commands: &options.command,
             };
             let mut scenario = Scenario { pipeline, connections, samples: vec![vec![]; servers.len()] };
             for round in 0..options.rounds {
@@ -235,7 +250,7 @@ fn measure(
     options: &Options,
     server: &Server,
     generator: &Generator,
-    load: &Load,
+    load: &Load<'_>,
     client_cores: &Cores,
 ) -> Result<Sample> {
     let mut repeats = 0;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::spec::{Flags, KeySpec, Run, Spec, Spread};
+use super::spec::{Flags, Group, KeySpec, Run, Spec, Spread};
 use super::{
     bitmap, connection, debug, generic, hash, hyperloglog, internal, list, server, set, string, transaction,
     zset,
@@ -36,6 +36,8 @@ pub struct Table {
     specs: Vec<&'static Spec>,
     /// Whether a request takes the short way: one key, in argument 1, on one shard.
     short: Vec<bool>,
+    /// Whether what a command works on lies apart from its key's entry.
+    deep: Vec<bool>,
     /// Where the subcommands of a container stand in `specs`.
     children: Vec<std::ops::Range<u16>>,
     /// Commands and subcommands by the names of their rows, whatever clients call them.
@@ -73,6 +75,7 @@ impl Table {
         let mut table = Table {
             specs: Vec::new(),
             short: Vec::new(),
+            deep: Vec::new(),
             children: Vec::new(),
             by_spec: BTreeMap::new(),
             names: vec![None; 1024],
@@ -122,6 +125,7 @@ impl Table {
         self.specs.push(spec);
         self.by_spec.insert(spec.name, id);
         self.short.push(is_short(spec));
+        self.deep.push(is_deep(spec));
         self.children.push(0..0);
         id
     }
@@ -163,6 +167,12 @@ impl Table {
         self.short[id.index()]
     }
 
+    /// Whether what this command works on lies apart from its key's entry: a collection.
+    #[inline]
+    pub fn is_deep(&self, id: CommandId) -> bool {
+        self.deep[id.index()]
+    }
+
     /// The command that shards use among themselves under this name, whatever clients call it now.
     ///
     /// # Panics
@@ -197,6 +207,10 @@ impl Table {
         named.sort_by_key(|&(_, id)| id);
         named
     }
+}
+
+fn is_deep(spec: &Spec) -> bool {
+    matches!(spec.doc.group, Group::Hash | Group::List | Group::Set | Group::Zset)
 }
 
 fn is_short(spec: &Spec) -> bool {

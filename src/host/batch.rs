@@ -56,6 +56,8 @@ pub struct Batch {
     requests: Vec<Request>,
     spans: Vec<Span>,
     sources: Vec<Source>,
+    /// Whether one of the requests works on a collection of this core.
+    is_deep: bool,
     /// What a session's own buffer has left over when the batch has run.
     leftover: Option<Tail>,
 }
@@ -257,6 +259,7 @@ impl<T: Ticks> Host<T> {
                     Some(place) => {
                         let db = self.batch.sources[source as usize].db;
                         self.shards[usize::from(place)].keyspace.prefetch_bucket(db, request.hash);
+                        self.batch.is_deep |= self.table.is_deep(command);
                         Way::Here(place)
                     }
                 };
@@ -275,6 +278,9 @@ impl<T: Ticks> Host<T> {
                     let db = batch.sources[request.source as usize].db;
                     self.shards[usize::from(place)].keyspace.prefetch_entry(db, request.hash);
                 }
+            }
+            if std::mem::take(&mut batch.is_deep) {
+                self.prefetch_collections(&batch);
             }
         }
         let mut before = self.ticks.ticks();
@@ -310,6 +316,18 @@ impl<T: Ticks> Host<T> {
         batch.leftover = self.batch.leftover.take().or(batch.leftover);
         self.batch = batch;
         last
+    }
+
+    /// The wave between the second and the third, for commands on collections: asks for what the entries point to.
+    fn prefetch_collections(&self, batch: &Batch) {
+        for request in &batch.requests {
+            if let Way::Here(place) = request.way {
+                if self.table.is_deep(request.command) {
+                    let db = batch.sources[request.source as usize].db;
+                    self.shards[usize::from(place)].keyspace.prefetch_collection(db, request.hash);
+                }
+            }
+        }
     }
 
     /// Keeps what a source has left over, and puts its session on the list of those with output.
@@ -767,6 +785,12 @@ impl<T: Ticks> Host<T> {
         for call in parcel.calls() {
             if let Some(place) = self.local[call.shard.index()] {
                 self.shards[usize::from(place)].keyspace.prefetch_entry(call.head.db, call.head.first_key);
+            }
+        }
+        for call in parcel.calls().iter().filter(|call| self.table.is_deep(call.head.command)) {
+            if let Some(place) = self.local[call.shard.index()] {
+                let keyspace = &self.shards[usize::from(place)].keyspace;
+                keyspace.prefetch_collection(call.head.db, call.head.first_key);
             }
         }
         let mut before = self.ticks.ticks();

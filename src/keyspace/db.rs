@@ -31,7 +31,7 @@ use crate::{
     ds::{
         collection::{Edit, EncodingLimits},
         slab::Slab,
-        table::{Drain, Element, Place, Table},
+        table::{prefetch, Drain, Element, Place, Table},
     },
 };
 
@@ -230,6 +230,18 @@ impl Keyspace {
     #[inline]
     pub fn prefetch_entry(&self, db: DbIndex, hash: KeyHash) {
         self.databases[db.index()].table.prefetch_elements(hash.0);
+    }
+
+    /// Asks the memory for the collection of the entry of `hash`, which is there by now. Third wave of a batch, for
+    /// commands on collections: their values are not in their entries.
+    #[inline]
+    pub fn prefetch_collection(&self, db: DbIndex, hash: KeyHash) {
+        self.databases[db.index()].table.for_each_likely(hash.0, |entry| {
+            if let Some(address) = entry.collection_address() {
+                prefetch(address);
+                prefetch(address.wrapping_add(64));
+            }
+        });
     }
 
     /// The value of a key, for reading: counts a hit or a miss, and a use of the key.

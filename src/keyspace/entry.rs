@@ -30,7 +30,7 @@ use crate::{
     base::time::UnixMs,
     ds::{
         bytes::same_bytes,
-        collection::Collection,
+        collection::{Collection, TAG_MASK},
         slab::{class_size, Slab},
         table::Element,
     },
@@ -319,6 +319,13 @@ impl<'a> EntryRef<'a> {
         let kind = collection::Kind::from_number((word & KIND_MASK) as u8)?;
         let bytes = self.bytes(self.shape().value_at(), 8);
         Some((kind, u64::from_le_bytes(bytes.try_into().expect("eight bytes"))))
+    }
+
+    /// Where its collection begins, if it has one: a hint for the memory, not to be looked through.
+    #[inline]
+    pub(super) fn collection_address(self) -> Option<*const u8> {
+        let (_, word) = self.collection()?;
+        Some(std::ptr::without_provenance((word & !TAG_MASK) as usize))
     }
 
     /// When the key expires.

@@ -249,6 +249,18 @@ impl<E: Element> Table<E> {
         }
     }
 
+    /// Calls `f` with the elements that a key with this hash may be, as far as they are in its own bucket.
+    #[inline]
+    pub fn for_each_likely(&self, hash: u64, mut f: impl FnMut(E::Ref<'_>)) {
+        let Some(segment) = self.segment(hash) else { return };
+        let tag = tag_of(hash);
+        let bucket = segment.bucket(segment.home(tag));
+        for slot in bucket.matching(tag) {
+            // SAFETY: slots with a tag hold elements of ours, and with `self` borrowed nobody changes them.
+            f(unsafe { E::borrow(bucket.word(slot).pointer()) });
+        }
+    }
+
     /// Calls `f` with every element, in no particular order.
     pub fn for_each<'t>(&'t self, mut f: impl FnMut(E::Ref<'t>)) {
         let mut at = 0;
@@ -391,7 +403,7 @@ fn prefetch_key(word: Word) {
 
 /// Asks the memory for the line of an address. A hint: any address will do.
 #[inline(always)]
-pub(super) fn prefetch(address: *const u8) {
+pub fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults; SSE is part of x86_64.
     unsafe {
