@@ -11,6 +11,7 @@ use sha1::{Digest, Sha1};
 use super::generic::refcount_of;
 use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Spread};
 use super::Ctx;
+use crate::base::double;
 use crate::base::error::CommandError;
 use crate::base::ids::DbIndex;
 use crate::base::num::parse_i64;
@@ -103,7 +104,12 @@ impl Sum {
                 self.mix(element.bytes(&mut IntText::new()));
             }),
             ValueRef::Set(set) => set.iter().for_each(|member| self.add(member.bytes(&mut IntText::new()))),
-            ValueRef::Zset(_) => {}
+            ValueRef::Zset(zset) => zset.iter().for_each(|item| {
+                let mut sum = Sum::default();
+                sum.mix(item.member.bytes(&mut IntText::new()));
+                sum.mix(double::Buffer::new().format_as_c(item.score).as_bytes());
+                self.add(&sum.0);
+            }),
             ValueRef::Hash(hash) => hash.for_each(now, |field| {
                 let mut sum = Sum::default();
                 sum.mix(field.name.bytes(&mut IntText::new()));
