@@ -10,6 +10,7 @@ const KEYS: &[&str] = &["a", "b", "c", "d", "e"];
 #[ignore = "needs a Redis server"]
 fn hyperloglog_commands_reply_as_redis_does() {
     let mut pair = Pair::connect();
+    pair.run(&["CONFIG", "SET", "hll-sparse-max-bytes", "3000"]);
     let mut prng = Prng::new(number("SEED", 1));
     for _ in 0..number("ROUNDS", 5000) {
         let (args, limit) = (command(&mut prng), pick(&mut prng, &["3000", "3000", "100", "0", "20000"]));
