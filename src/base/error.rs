@@ -154,13 +154,9 @@ texts! {
     NO_SUCH_KEY = "ERR no such key";
     /// LSET of an index that the list does not have.
     INDEX_RANGE = "ERR index out of range";
-    /// LPOP and its kin of less than no elements.
-    NOT_POSITIVE = "ERR value is out of range, must be positive";
     /// LPOS without a first match to begin with.
     RANK_ZERO = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative \
                  to start from the end of the list";
-    /// LPOS with a rank that can't be negated.
-    RANK_RANGE = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     /// LPOS of less than no matches.
     COUNT_NEGATIVE = "ERR COUNT can't be negative";
     /// LPOS over less than no elements.
@@ -203,7 +199,7 @@ texts! {
     LIMIT_NEGATIVE = "ERR LIMIT can't be negative";
     /// A count that must not be negative, or is none.
     POSITIVE_RANGE = "ERR value is out of range, must be positive";
-    /// A count that has no opposite.
+    /// A count, or a rank, that has no opposite.
     COUNT_RANGE = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     /// HINCRBY of a value that is no integer.
     HASH_NOT_INTEGER = "ERR hash value is not an integer";

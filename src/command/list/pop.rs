@@ -27,7 +27,7 @@ fn pop(ctx: &mut Ctx<'_, '_>, args: Args<'_>, name: &str, end: End) -> Result<()
     let count = match args.get(2) {
         Some(text) => {
             let count = parse_i64(text).and_then(|count| usize::try_from(count).ok());
-            Some(count.ok_or(CommandError::NOT_POSITIVE)?)
+            Some(count.ok_or(CommandError::POSITIVE_RANGE)?)
         }
         None => None,
     };

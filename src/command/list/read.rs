@@ -72,7 +72,7 @@ impl Search {
             if args.is(at, "rank") {
                 let rank = parse_i64(value).ok_or(CommandError::NOT_INTEGER)?;
                 match rank {
-                    i64::MIN => return Err(CommandError::RANK_RANGE),
+                    i64::MIN => return Err(CommandError::COUNT_RANGE),
                     0 => return Err(CommandError::RANK_ZERO),
                     _ => {}
                 }

@@ -88,7 +88,7 @@ fn pop(ctx: &mut Ctx<'_, '_>, args: Args<'_>, end: End) -> Result<(), CommandErr
         2 => (1, Shown::Flat),
         3 => {
             let count = parse_i64(args.at(2)).and_then(|count| usize::try_from(count).ok());
-            (count.ok_or(CommandError::NOT_POSITIVE)?, Shown::new(ctx.reply, true))
+            (count.ok_or(CommandError::POSITIVE_RANGE)?, Shown::new(ctx.reply, true))
         }
         _ => return Err(CommandError::SYNTAX),
     };
