@@ -150,7 +150,7 @@ impl<E: Element> Table<E> {
         cursor.pack()
     }
 
-    /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when there are none left.
+    /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when none are left.
     /// Between the first step and the last the table is good for nothing else.
     pub fn drain_step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
         let (before, used) = (self.len, slab.allocated_bytes());
@@ -197,7 +197,7 @@ impl<E: Element> Table<E> {
 pub struct Drain<E>(Table<E>);
 
 impl<E: Element> Drain<E> {
-    /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when there are none left.
+    /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when none are left.
     pub fn step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
         self.0.drain_step(slab, budget)
     }
