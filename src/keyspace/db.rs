@@ -329,6 +329,7 @@ impl Keyspace {
     /// time has come counts as expired.
     pub(super) fn evict(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs) {
         let (core, mut place) = self.place(db, key, now);
+        core.uncount(&place, db);
         let Some(entry) = place.remove(&mut core.slab) else { return };
         entry.free(&mut core.slab);
         core.stats.evicted_keys += 1;

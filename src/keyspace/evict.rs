@@ -203,7 +203,9 @@ impl Keyspace {
         }
         let mut key = None;
         let from = self.pool.next_place(&mut self.core.prng);
-        let next = table.sample(from, which, 1, SAMPLE_BUCKETS_MAX, |entry| key = Some(entry.key().into()));
+        let next = table.sample(from, which, 1, SAMPLE_BUCKETS_MAX, |entry| {
+            key = is_candidate(entry, which).then(|| entry.key().into());
+        });
         self.pool.place = if key.is_none() { next } else { 0 };
         Some((db, key?))
     }
@@ -216,9 +218,12 @@ impl Keyspace {
         let from = self.pool.next_place(&mut self.core.prng);
         let (pool, mut found) = (&mut self.pool, false);
         let table = &self.databases[db.index()].table;
-        let next = table.sample(from, eviction.candidates(), count, SAMPLE_BUCKETS_MAX, |entry| {
-            found = true;
-            pool.offer(score(entry, eviction.order, lfu, now), db, entry.key());
+        let which = eviction.candidates();
+        let next = table.sample(from, which, count, SAMPLE_BUCKETS_MAX, |entry| {
+            if is_candidate(entry, which) {
+                found = true;
+                pool.offer(score(entry, eviction.order, lfu, now), db, entry.key());
+            }
         });
         pool.place = if found { 0 } else { next };
     }
@@ -229,8 +234,7 @@ impl Keyspace {
         let (eviction, lfu) = (options.eviction, options.lfu);
         let entry = self.databases[db.index()].table.find(key.hash().0, key.bytes());
         entry.is_some_and(|entry| {
-            let is_candidate = eviction.candidates() == Sweep::All || entry.expire_at().is_some();
-            is_candidate && score(entry, eviction.order, lfu, now) >= known
+            is_candidate(entry, eviction.candidates()) && score(entry, eviction.order, lfu, now) >= known
         })
     }
 }
@@ -261,6 +265,11 @@ impl Pool {
     }
 }
 
+/// Whether the policy lets an entry go. (The table counts those as volatile, too, of which only fields expire.)
+fn is_candidate(entry: EntryRef<'_>, which: Sweep) -> bool {
+    which == Sweep::All || entry.expire_at().is_some()
+}
+
 /// How much an entry deserves to go.
 fn score(entry: EntryRef<'_>, order: EvictionOrder, lfu: access::LfuOptions, now: UnixMs) -> u64 {
     match order {
@@ -280,7 +289,8 @@ fn score(entry: EntryRef<'_>, order: EvictionOrder, lfu: access::LfuOptions, now
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::{AccessPolicy, KeyspaceOptions, LfuOptions, NewValue, SetExpire};
+    use crate::ds::hash::FieldExpire;
+    use crate::keyspace::{AccessPolicy, Hash, KeyspaceOptions, LfuOptions, NewValue, SetExpire};
     use proptest::prelude::*;
     use EvictionOrder::{LeastFrequentlyUsed, LeastRecentlyUsed, Never, Random, SoonestExpiring};
 
@@ -427,6 +437,31 @@ mod tests {
             assert_eq!((k.evictable(), k.len(DbIndex(0))), (0, 20_000), "{order:?}");
             assert_eq!(k.evict_step(T0, 1, 100).freed_bytes, 0);
             assert_eq!(k.len(DbIndex(0)), 20_000);
+        }
+    }
+
+    #[test]
+    fn a_hash_of_which_only_fields_expire_is_no_volatile_key() {
+        for (order, volatile_only) in POLICIES {
+            let mut k = keyspace(order, volatile_only, 8);
+            let hasher = k.hasher().clone();
+            for number in 0..200 {
+                let key = format!("hash:{number}");
+                let mut slot = k.find(DbIndex(0), hasher.key(key.as_bytes()), T0);
+                slot.edit(|hash: &mut Hash, edit| {
+                    hash.set(edit, b"field", b"value", FieldExpire::Clear);
+                    hash.set_expire(edit, b"field", Some(later(100)));
+                })
+                .unwrap();
+            }
+            (0..20).for_each(|number| set(&mut k, 0, number, T0, SetExpire::At(later(100))));
+            assert_eq!(k.volatile_len(DbIndex(0)), 20);
+            for _ in 0..2000 {
+                k.evict_step(T0, 1, 5);
+            }
+            let left = if order == Never { 220 } else { u64::from(volatile_only) * 200 };
+            assert_eq!((k.len(DbIndex(0)), k.evictable()), (left, 0), "{order:?}");
+            assert_eq!(k.volatile_len(DbIndex(0)), if order == Never { 20 } else { 0 });
         }
     }
 

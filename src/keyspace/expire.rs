@@ -22,6 +22,9 @@ use crate::{
 /// Buckets that are swept before the hashes found there are seen to.
 const CHUNK_BUCKETS: usize = 8;
 
+/// A step ends when it has freed more than this.
+const FREED_BYTES_MAX: u64 = 1 << 20;
+
 /// How many fields of a small hash cost as much as a bucket.
 const FIELDS_PER_BUCKET: usize = 16;
 
@@ -70,7 +73,12 @@ impl Keyspace {
         if let Some(key) = self.databases[db.index()].expire_unfinished.take() {
             left = left.saturating_sub(self.expire_fields(db, &key, now, left, &mut report));
         }
+        let used = self.used_memory();
         while left > 0 && self.databases[db.index()].expire_unfinished.is_none() {
+            // Large values take their time, however few they are.
+            if used.saturating_sub(self.used_memory()) > FREED_BYTES_MAX {
+                break;
+            }
             let chunk = left.min(CHUNK_BUCKETS);
             left -= chunk;
             for key in self.sweep_keys(db, now, chunk, &mut seen) {

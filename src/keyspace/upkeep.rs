@@ -42,9 +42,11 @@ impl Keyspace {
                 break;
             }
             freed += drain.step(&mut self.core.slab, budget - freed as usize);
-            if drain.is_empty() {
-                self.detached.pop_front();
+            if !drain.is_empty() {
+                // The budget is used up, or what was freed was large.
+                break;
             }
+            self.detached.pop_front();
         }
         self.core.stats.lazyfree_pending_objects -= freed - retired;
         self.core.stats.lazyfreed_objects += freed - retired;

@@ -7,6 +7,10 @@ use super::{
     Element, Slab, Table, Word,
 };
 
+/// How much a step of a drain frees at most, beyond its last element: the system takes large blocks back at some 10 us
+/// for each 100 KiB.
+const DRAIN_BYTES_MAX: usize = 1 << 20;
+
 /// Which elements a sweep visits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sweep {
@@ -146,32 +150,40 @@ impl<E: Element> Table<E> {
         cursor.pack()
     }
 
-    /// Frees about `budget` elements, rounded up to whole segments; how many it was. Zero when there are none left.
+    /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when none are left.
     /// Between the first step and the last the table is good for nothing else.
     pub fn drain_step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
-        let before = self.len;
+        let (before, used) = (self.len, slab.allocated_bytes());
         // Segments without elements come for nothing, so that with the last element the directory is empty, too.
-        while self.len == 0 || before - self.len < budget.max(1) as u64 {
-            let Some(reference) = self.pop_segment() else { break };
-            // SAFETY: the segment is ours alone now, and so are its elements; each is freed once.
-            unsafe {
-                let segment = reference.get();
-                self.len -= segment.len() as u64;
-                self.volatile -= u64::from(segment.header().volatile);
-                prefetch_bucket_elements(&segment, 0);
-                for index in 0..segment.buckets() {
-                    if index + 1 < segment.buckets() {
-                        prefetch_bucket_elements(&segment, index + 1);
-                    }
-                    let bucket = segment.bucket(index);
-                    bucket.occupied().for_each(|slot| E::from_raw(bucket.word(slot).pointer()).free(slab));
+        while let Some(&reference) = self.directory.last() {
+            // SAFETY: segments in the directory live, and we hold the table.
+            let mut segment = unsafe { reference.get() };
+            prefetch_bucket_elements(&segment, 0);
+            for index in 0..segment.buckets() {
+                if index + 1 < segment.buckets() {
+                    prefetch_bucket_elements(&segment, index + 1);
                 }
-                reference.free(slab);
+                for slot in segment.bucket(index).occupied() {
+                    let freed_bytes = used.saturating_sub(slab.allocated_bytes());
+                    if before - self.len >= budget.max(1) as u64 || freed_bytes >= DRAIN_BYTES_MAX {
+                        return before - self.len;
+                    }
+                    let word = segment.bucket(index).word(slot);
+                    segment.bucket_mut(index).clear(slot);
+                    let header = segment.header_mut();
+                    header.len -= 1;
+                    header.volatile -= u32::from(word.is_volatile());
+                    self.len -= 1;
+                    self.volatile -= u64::from(word.is_volatile());
+                    // SAFETY: the pointer was in the table, and no longer is.
+                    unsafe { E::from_raw(word.pointer()) }.free(slab);
+                }
             }
+            self.pop_segment();
+            // SAFETY: the segment was taken out of the directory, and nothing is in it.
+            unsafe { reference.free(slab) };
         }
-        if self.directory.is_empty() {
-            self.set_directory(slab, Vec::new());
-        }
+        self.set_directory(slab, Vec::new());
         before - self.len
     }
 
@@ -185,7 +197,7 @@ impl<E: Element> Table<E> {
 pub struct Drain<E>(Table<E>);
 
 impl<E: Element> Drain<E> {
-    /// Frees about `budget` elements, rounded up to whole segments; how many it was. Zero when there are none left.
+    /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when none are left.
     pub fn step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
         self.0.drain_step(slab, budget)
     }
