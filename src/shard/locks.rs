@@ -11,6 +11,7 @@
 //!
 //! Invariant: a queue is in the map if and only if it is not empty.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -47,7 +48,12 @@ pub struct Locks<T> {
     whole: Queue,
     jobs: Vec<Option<Job<T>>>,
     free: Vec<u32>,
+    /// Empty queues, kept for their memory: a transaction needs one for each of its keys.
+    spare: Vec<Queue>,
 }
+
+/// How many empty queues are kept.
+const SPARE_MAX: usize = 1024;
 
 #[derive(Debug)]
 struct Job<T> {
@@ -79,7 +85,13 @@ struct Queue {
 
 impl<T> Default for Locks<T> {
     fn default() -> Self {
-        Locks { keys: HashMap::default(), whole: Queue::default(), jobs: Vec::new(), free: Vec::new() }
+        Locks {
+            keys: HashMap::default(),
+            whole: Queue::default(),
+            jobs: Vec::new(),
+            free: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 }
 
@@ -117,7 +129,8 @@ impl<T> Locks<T> {
                 let mode = keys.iter().map(|&(_, mode)| mode).max().unwrap_or(Mode::Shared);
                 missing += u32::from(!self.whole.enter(id, wants(mode).1));
                 for &(hash, mode) in keys.iter() {
-                    let queue = self.keys.entry(hash.0).or_default();
+                    let spare = &mut self.spare;
+                    let queue = self.keys.entry(hash.0).or_insert_with(|| spare.pop().unwrap_or_default());
                     missing += u32::from(!queue.enter(id, wants(mode).0));
                 }
             }
@@ -142,10 +155,12 @@ impl<T> Locks<T> {
             Claims::Keys(keys) => {
                 self.whole.leave(id, &mut granted);
                 for &(hash, _) in keys {
-                    if let Some(queue) = self.keys.get_mut(&hash.0) {
-                        queue.leave(id, &mut granted);
-                        if queue.entries.is_empty() {
-                            self.keys.remove(&hash.0);
+                    let Entry::Occupied(mut queue) = self.keys.entry(hash.0) else { continue };
+                    queue.get_mut().leave(id, &mut granted);
+                    if queue.get().entries.is_empty() {
+                        let queue = queue.remove();
+                        if self.spare.len() < SPARE_MAX {
+                            self.spare.push(queue);
                         }
                     }
                 }
