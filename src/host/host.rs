@@ -459,6 +459,12 @@ impl<T: Ticks> Host<T> {
         }
     }
 
+    /// Whether the end of a transaction is awaited on one of this core's shards. If not, mail that is nothing but that
+    /// (`Mail::can_wait`) need not wake the core: whoever asks it for something wakes it, and finds the locks free.
+    pub fn awaits_release(&self) -> bool {
+        self.shards.iter().any(|shard| shard.awaits_release())
+    }
+
     /// Mail for another core, oldest first; what does not fit into the ring stays.
     #[inline]
     pub fn mail_for(&mut self, core: CoreId) -> &mut std::collections::VecDeque<Mail> {

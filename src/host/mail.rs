@@ -25,6 +25,16 @@ pub enum Mail {
     Rare(Box<Rare>),
 }
 
+impl Mail {
+    /// Whether it may lie until its receiver looks, unless somebody there awaits the end of a transaction.
+    pub fn can_wait(&self) -> bool {
+        match self {
+            Mail::Rare(rare) => matches!(&**rare, Rare::Finish(_, _, calls) if calls.is_empty()),
+            Mail::Requests(_) | Mail::Replies(_) => false,
+        }
+    }
+}
+
 /// The rare kinds of message.
 #[derive(Debug)]
 pub enum Rare {

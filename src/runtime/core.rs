@@ -174,7 +174,7 @@ impl Core {
     /// Whether there is nothing to do until the kernel or another core says so. Spins first where `spin-us` asks for
     /// it.
     fn may_sleep(&mut self, now: MonoUs) -> bool {
-        if std::mem::take(&mut self.sent_is_awaited) || !self.unplaced.is_empty() {
+        if std::mem::take(&mut self.sent_is_awaited) || !self.unplaced.is_empty() || self.has_mail_left() {
             return false;
         }
         if self.shared.spin_us > 0 {
@@ -187,7 +187,7 @@ impl Core {
                 return false;
             }
         }
-        let may_sleep = self.shared.cores == 1 || self.end.park();
+        let may_sleep = self.shared.cores == 1 || self.end.park(self.host.awaits_release());
         if may_sleep && self.host.has_memory_limit() {
             // Another core may have found us still awake when it wanted us to free some.
             if !self.host.may_sleep(self.shared.others_memory(self.id)) {
@@ -199,6 +199,11 @@ impl Core {
             self.host.parks();
         }
         may_sleep
+    }
+
+    /// Whether there is mail for which a ring had no room.
+    fn has_mail_left(&mut self) -> bool {
+        self.others().any(|to| !self.host.mail_for(to).is_empty())
     }
 
     /// Looks for news in shared memory until `spin-us` have passed since there was something to do. Whether there is.
@@ -416,20 +421,27 @@ impl Core {
     fn send_mail(&mut self) -> bool {
         let mut any = false;
         for to in self.others() {
-            let mut put = false;
+            // Whether mail was put, and whether some of it is more than can wait.
+            let (mut put, mut urgent) = (false, false);
             for at in (0..self.unplaced.len()).rev() {
                 if self.unplaced[at].0 == to {
                     let (_, post) = self.unplaced.swap_remove(at);
                     match self.end.push(to, post) {
-                        Ok(()) => put = true,
+                        Ok(()) => (put, urgent) = (true, true),
                         Err(post) => self.unplaced.push((to, post)),
                     }
                 }
             }
             while let Some(mail) = self.host.mail_for(to).pop_front() {
+                let can_wait = mail.can_wait();
                 match self.end.push(to, Post::Mail(mail)) {
-                    Ok(()) => put = true,
+                    Ok(()) => {
+                        put = true;
+                        urgent |= !can_wait;
+                    }
                     Err(Post::Mail(mail)) => {
+                        // It is full, also where it is full of what can wait.
+                        (put, urgent) = (true, true);
                         self.host.mail_for(to).push_front(mail);
                         break;
                     }
@@ -438,17 +450,17 @@ impl Core {
             }
             if put {
                 any = true;
-                self.wake(to);
+                self.wake(to, !urgent);
             }
         }
         if self.host.takes_asks() {
-            self.others().for_each(|to| self.wake(to));
+            self.others().for_each(|to| self.wake(to, false));
         }
         any
     }
 
-    fn wake(&mut self, to: CoreId) {
-        if let Some(fd) = self.end.to_wake(to) {
+    fn wake(&mut self, to: CoreId, can_wait: bool) {
+        if let Some(fd) = self.end.to_wake(to, can_wait) {
             let tag = Tag { kind: Kind::Wake, index: 0 };
             let entry = opcode::MsgRingData::new(types::Fd(fd), 0, tag.user_data(), None)
                 .build()
@@ -615,7 +627,7 @@ impl Core {
     fn shut_down(&mut self) {
         self.end.mesh().stop();
         for to in self.others() {
-            self.wake(to);
+            self.wake(to, false);
         }
     }
 

@@ -7,13 +7,18 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
-use std::sync::atomic::{fence, AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{fence, AtomicBool, AtomicI32, AtomicU32, AtomicU8, AtomicUsize, Ordering};
 
 use crate::base::ids::CoreId;
 
 /// How many messages a ring holds. Parcels are limited to a few in flight (`host::mail`); more of the rare messages
 /// wait in the sender's outbox.
 const RING_MESSAGES: usize = 256;
+
+/// What a core says of itself: it is at work, it sleeps, or it sleeps and expects even mail that could wait.
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const EXPECTING: u8 = 2;
 
 /// Keeps what one thread writes off the cache line that another writes; two lines, since processors fetch pairs.
 #[repr(align(128))]
@@ -84,7 +89,8 @@ pub struct Mesh<M> {
     cores: usize,
     /// The ring from `a` to `b` at `a * cores + b`.
     rings: Vec<Spsc<M>>,
-    parked: Vec<Padded<AtomicBool>>,
+    /// `AWAKE`, `ASLEEP` or `EXPECTING`.
+    parked: Vec<Padded<AtomicU8>>,
     ring_fds: Vec<AtomicI32>,
     /// Connections that each core has, for placing new ones and for `maxclients`.
     connections: Vec<Padded<AtomicU32>>,
@@ -98,7 +104,7 @@ impl<M: Send> Mesh<M> {
         Mesh {
             cores,
             rings: (0..cores * cores).map(|_| Spsc::new()).collect(),
-            parked: (0..cores).map(|_| Padded(AtomicBool::new(false))).collect(),
+            parked: (0..cores).map(|_| Padded(AtomicU8::new(AWAKE))).collect(),
             ring_fds: (0..cores).map(|_| AtomicI32::new(-1)).collect(),
             connections: (0..cores).map(|_| Padded(AtomicU32::new(0))).collect(),
             stopping: AtomicBool::new(false),
@@ -165,9 +171,11 @@ impl<M: Send> End<M> {
         (0..self.mesh.cores).all(|from| self.mesh.rings[from * self.mesh.cores + self.core].is_empty())
     }
 
-    /// Says that this core is going to sleep. Whether it may: not if mail has come meanwhile.
-    pub fn park(&mut self) -> bool {
-        self.mesh.parked[self.core].0.store(true, Ordering::SeqCst);
+    /// Says that this core is going to sleep, and whether it expects mail that could otherwise wait. Whether it may: not
+    /// if mail has come meanwhile.
+    pub fn park(&mut self, expecting: bool) -> bool {
+        let parked = if expecting { EXPECTING } else { ASLEEP };
+        self.mesh.parked[self.core].0.store(parked, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let quiet = self.is_empty() && !self.mesh.is_stopping();
         if !quiet {
@@ -178,16 +186,18 @@ impl<M: Send> End<M> {
 
     /// Takes the word back.
     pub fn unpark(&mut self) {
-        self.mesh.parked[self.core].0.store(false, Ordering::Relaxed);
+        self.mesh.parked[self.core].0.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// After mail was put into the ring to `to`: the descriptor of its network ring if it sleeps and is to be woken.
+    /// After mail was put into the ring to `to`: the descriptor of its network ring if it sleeps and is to be woken. Mail
+    /// that can wait wakes only a core that expects it.
     #[inline]
-    pub fn to_wake(&mut self, to: CoreId) -> Option<RawFd> {
+    pub fn to_wake(&mut self, to: CoreId, can_wait: bool) -> Option<RawFd> {
         // The mail must be visible before we look whether the other sleeps; `park` does the opposite.
         fence(Ordering::SeqCst);
         let parked = &self.mesh.parked[to.index()].0;
-        (parked.load(Ordering::Relaxed) && parked.swap(false, Ordering::SeqCst))
+        let is_to_be_woken = |state| state == EXPECTING || (state == ASLEEP && !can_wait);
+        (is_to_be_woken(parked.load(Ordering::Relaxed)) && parked.swap(AWAKE, Ordering::SeqCst) != AWAKE)
             .then(|| self.mesh.ring_fds[to.index()].load(Ordering::Relaxed))
     }
 
@@ -255,10 +265,15 @@ mod tests {
         // SAFETY: one end per core.
         let (mut a, mut b) = unsafe { (mesh.end(CoreId(0)), mesh.end(CoreId(1))) };
         b.set_ring_fd(7);
-        assert!(b.park());
+        assert!(b.park(false));
         a.push(CoreId(1), 1).unwrap();
-        assert_eq!(a.to_wake(CoreId(1)), Some(7));
-        assert_eq!(a.to_wake(CoreId(1)), None);
-        assert!(!b.park(), "mail is waiting");
+        assert_eq!(a.to_wake(CoreId(1), true), None, "what can wait wakes nobody");
+        assert_eq!(a.to_wake(CoreId(1), false), Some(7));
+        assert_eq!(a.to_wake(CoreId(1), false), None);
+        assert!(!b.park(false), "mail is waiting");
+        assert_eq!(b.pop(CoreId(0)), Some(1));
+        assert!(b.park(true));
+        a.push(CoreId(1), 2).unwrap();
+        assert_eq!(a.to_wake(CoreId(1), true), Some(7), "it is expected");
     }
 }

@@ -48,6 +48,8 @@ pub struct Locks<T> {
     whole: Queue,
     jobs: Vec<Option<Job<T>>>,
     free: Vec<u32>,
+    /// Jobs that do not hold all their locks yet.
+    waiting: usize,
     /// Empty queues, kept for their memory: a transaction needs one for each of its keys.
     spare: Vec<Queue>,
 }
@@ -90,6 +92,7 @@ impl<T> Default for Locks<T> {
             whole: Queue::default(),
             jobs: Vec::new(),
             free: Vec::new(),
+            waiting: 0,
             spare: Vec::new(),
         }
     }
@@ -135,6 +138,7 @@ impl<T> Locks<T> {
                 }
             }
         }
+        self.waiting += usize::from(missing > 0);
         self.jobs[id.0 as usize] = Some(Job { claims, missing, subject });
         (id, missing == 0)
     }
@@ -148,6 +152,7 @@ impl<T> Locks<T> {
     /// on each lock.
     pub fn release(&mut self, id: JobId, ready: &mut Vec<JobId>) -> Option<T> {
         let job = self.jobs.get_mut(id.0 as usize)?.take()?;
+        self.waiting -= usize::from(job.missing > 0);
         self.free.push(id.0);
         let mut granted: SmallVec<[JobId; 8]> = SmallVec::new();
         match &job.claims {
@@ -170,11 +175,17 @@ impl<T> Locks<T> {
             if let Some(job) = &mut self.jobs[id.0 as usize] {
                 job.missing -= 1;
                 if job.missing == 0 {
+                    self.waiting -= 1;
                     ready.push(id);
                 }
             }
         }
         Some(job.subject)
+    }
+
+    /// How many jobs wait for others.
+    pub fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// How many jobs hold or wait.

@@ -285,6 +285,11 @@ impl Shard {
         self.keyspace.has_ready()
     }
 
+    /// Whether somebody would go on if a transaction let go of its locks.
+    pub fn awaits_release(&self) -> bool {
+        self.locks.waiting() > 0 || !self.waiters.is_empty()
+    }
+
     /// How many clients wait for keys here.
     pub fn waiting(&self) -> usize {
         self.waiters.len()
