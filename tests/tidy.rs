@@ -675,7 +675,9 @@ mod rows {
             for (place, keys) in row.keys.iter().enumerate() {
                 assert!(keys.first > 0 && keys.step > 0, "{name}: {keys:?}");
                 // A later group that reaches to the end may be empty (PFMERGE).
-                let is_optional = row.flags.has(Flags::NO_MANDATORY_KEYS) || (place > 0 && keys.last == -1);
+                let is_optional = row.flags.has(Flags::NO_MANDATORY_KEYS)
+                    || (place > 0 && keys.last == -1)
+                    || keys.is_unknown();
                 assert!(
                     is_optional || least > usize::from(keys.first),
                     "{name}: arity {least} has no {keys:?}"

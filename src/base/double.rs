@@ -30,8 +30,26 @@ pub fn parse_bound(text: &[u8]) -> Option<f64> {
     if text.is_empty() {
         return Some(0.0);
     }
+    convert(without_blanks(text)).map(|number| number.value)
+}
+
+/// The number that SORT compares by. It ends at a zero byte, blanks may stand before it, and nothing at all is 0, as
+/// for `parse_bound`; but refused is what is out of range, or too small for a double of full precision.
+pub fn parse_weight(text: &[u8]) -> Option<f64> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let Converted { value, is_word, has_digit_but_zero } = convert(without_blanks(text))?;
+    let is_out_of_range =
+        (value.is_infinite() && !is_word) || (value == 0.0 && has_digit_but_zero) || value.is_subnormal();
+    (!is_out_of_range).then_some(value)
+}
+
+/// The text after the blanks that C skips.
+fn without_blanks(text: &[u8]) -> &[u8] {
     let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
-    convert(&text[blanks..]).map(|number| number.value)
+    &text[blanks..]
 }
 
 /// The integer that a number is, if it is one and no larger than 2^52 or so: up to there every integer is a double.
@@ -360,6 +378,18 @@ mod tests {
             (f64::NAN, "nan"),
         ] {
             assert_eq!(text(value), expected);
+        }
+    }
+
+    #[test]
+    fn weights_are_read_as_c_reads_numbers() {
+        let good =
+            [("", 0.0), (" 1", 1.0), ("\t-2.5", -2.5), ("3\0x", 3.0), ("0x10", 16.0), ("inf", f64::INFINITY)];
+        for (text, value) in good {
+            assert_eq!(parse_weight(text.as_bytes()), Some(value), "{text:?}");
+        }
+        for text in [" ", "1 ", "x", "nan", "1e400", "-1e400", "1e-400", "1e-310", "1e"] {
+            assert_eq!(parse_weight(text.as_bytes()), None, "{text:?}");
         }
     }
 

@@ -130,6 +130,8 @@ texts! {
     BITFIELD_TYPE = "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
     /// BITFIELD with something else than WRAP, SAT or FAIL.
     OVERFLOW_TYPE = "ERR Invalid OVERFLOW type specified";
+    /// SORT by what is no number.
+    NO_WEIGHT = "ERR One or more scores can't be converted into double";
     /// BITFIELD_RO that would write.
     BITFIELD_RO = "ERR BITFIELD_RO only supports the GET subcommand";
     /// The key holds a string that is no HyperLogLog.

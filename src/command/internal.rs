@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::generic::sort_keys;
 use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread};
 use super::Ctx;
 use crate::base::error::CommandError;
@@ -42,6 +43,14 @@ pub static SPECS: &[Spec] = &[
     )
     .flags(Flags::WRITE.with(Flags::INTERNAL))
     .keys(&[KeySpec::one(1, &["RM", "delete"])]),
+    Spec::new(
+        "_sort_keys",
+        -2,
+        Run::Shard(sort_keys, Spread::One),
+        doc("Lists the keys that SORT with the same arguments reads besides the first.", "key [option ...]"),
+    )
+    .flags(Flags::READONLY.with(Flags::INTERNAL))
+    .keys(&[KeySpec::one(1, &["RO", "access"])]),
     Spec::new(
         "_watch",
         -2,

@@ -126,7 +126,7 @@ pub fn command_getkeys(
         let flags = actual_flags(spec, keys, &words);
         let before = found.len();
         found.extend(keys.indexes(words.len(), |index| words[index]).map(|index| (words[index], flags)));
-        if found.len() == before {
+        if found.len() == before && !keys.is_unknown() {
             found.clear();
             break;
         }
@@ -228,8 +228,9 @@ impl LegacyRange {
             last if last < 0 => last,
             last => i64::from(keys.first) + last,
         };
-        let is_partial = keys.iter().any(|keys| keys.is_counted() || keys.flags.contains(&"incomplete"));
-        let keys = keys.iter().filter(|keys| !keys.is_counted());
+        let has_place = |keys: &&KeySpec| !keys.is_counted() && !keys.is_unknown();
+        let is_partial = keys.iter().any(|keys| !has_place(&keys) || keys.flags.contains(&"incomplete"));
+        let keys = keys.iter().filter(has_place);
         if let [only] = keys.clone().collect::<Vec<_>>()[..] {
             return LegacyRange {
                 first: only.first.into(),
@@ -254,11 +255,22 @@ impl LegacyRange {
     }
 }
 
-/// One key specification; all of ours begin at an index.
+/// One key specification: it begins at an index, or nobody knows where.
 fn write_key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
     reply.map(3);
     reply.bulk(b"flags");
     write_names(keys.flags, reply);
+    if keys.is_unknown() {
+        for part in ["begin_search", "find_keys"] {
+            reply.bulk(part.as_bytes());
+            reply.map(2);
+            reply.bulk(b"type");
+            reply.bulk(b"unknown");
+            reply.bulk(b"spec");
+            reply.map(0);
+        }
+        return;
+    }
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
@@ -353,6 +365,12 @@ mod tests {
         assert!(
             infos(Proto::Resp2, &["nosuch", "get|x", "client|id|x", ""]).starts_with("*4 $-1 $-1 $-1 $-1")
         );
+        let sort = infos(Proto::Resp3, &["sort_ro"]);
+        assert!(sort.starts_with("*1 *10 $7 sort_ro :-2 ~2 +readonly +movablekeys :1 :1 :1 "), "{sort}");
+        assert!(sort.ends_with(
+            "%3 $5 flags ~2 +RO +access $12 begin_search %2 $4 type $7 unknown $4 spec %0 \
+             $9 find_keys %2 $4 type $7 unknown $4 spec %0 ~0 "
+        ));
     }
 
     /// A row as a line of `redis-7.2.txt`.
@@ -426,6 +444,11 @@ mod tests {
     fn keys_of_a_request() {
         assert_eq!(getkeys(false, &["memory", "usage", "k"]).unwrap(), "*1 $1 k ");
         assert_eq!(getkeys(true, &["MEMORY", "USAGE", "k"]).unwrap(), "*1 *2 $1 k ~1 +RO ");
+        assert_eq!(getkeys(false, &["SORT", "k", "BY", "store", "GET", "w_*"]).unwrap(), "*1 $1 k ");
+        assert_eq!(
+            getkeys(true, &["sort", "k", "STORE", "a", "LIMIT", "store", "1", "Store", "b"]).unwrap(),
+            "*2 *2 $1 k ~2 +RO +access *2 $1 b ~2 +OW +update "
+        );
         assert_eq!(getkeys(false, &["sintercard", "2", "a", "b", "limit", "1"]).unwrap(), "*2 $1 a $1 b ");
         let wrong = "ERR Invalid arguments specified for command";
         for (words, text) in [

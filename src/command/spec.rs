@@ -97,6 +97,8 @@ pub enum Steps {
     ListMove,
     /// SMOVE.
     SetMove,
+    /// SORT: it may read keys that the request does not name.
+    Sort,
 }
 
 /// Commands that the session itself runs.
@@ -411,7 +413,7 @@ pub struct KeySpec {
     /// The first key's argument; with `COUNTED` keys the argument that tells their number, after which they stand.
     pub first: u8,
     /// The last key's argument: relative to `first` where it is not negative, else counted from the end (-1 is the
-    /// last argument). Or `COUNTED`.
+    /// last argument). Or `COUNTED`, `UNNAMED`, `STORED`.
     pub last: i8,
     /// From one key to the next.
     pub step: u8,
@@ -423,6 +425,12 @@ pub struct KeySpec {
 impl KeySpec {
     /// Stands for the last key's argument where the request tells how many keys there are.
     pub const COUNTED: i8 = i8::MIN;
+
+    /// Stands for the last key's argument where the names of the keys are not in the request (SORT's patterns).
+    pub const UNNAMED: i8 = i8::MIN + 1;
+
+    /// Stands for the last key's argument where the key stands after the word STORE, somewhere from `first` on.
+    pub const STORED: i8 = i8::MIN + 2;
 
     /// One key at argument `first`.
     pub const fn one(first: u8, flags: &'static [&'static str]) -> KeySpec {
@@ -444,6 +452,11 @@ impl KeySpec {
         self.last == KeySpec::COUNTED
     }
 
+    /// Whether the keys are at no place that clients could know: COMMAND shows nothing but that they exist.
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self.last, KeySpec::UNNAMED | KeySpec::STORED)
+    }
+
     /// The arguments that are keys in a request of `argc` arguments, which `arg` gives by index. A number of keys that
     /// is none, or more than there are arguments, leads to none.
     pub fn indexes<'a>(&self, argc: usize, arg: impl Fn(usize) -> &'a [u8]) -> impl Iterator<Item = usize> {
@@ -455,11 +468,31 @@ impl KeySpec {
                 let count = if count < argc.saturating_sub(first) { count } else { 0 };
                 first + 1..first + 1 + count
             }
+            KeySpec::UNNAMED => 0..0,
+            KeySpec::STORED => stored_at(first, argc, arg).map_or(0..0, |at| at..at + 1),
             last @ 0.. => first..argc.min(first + last as usize + 1),
             last => first..(argc + 1).saturating_sub(usize::from(last.unsigned_abs())),
         };
         keys.step_by(usize::from(self.step))
     }
+}
+
+/// The argument after the last STORE among the options of SORT, which begin at `first`.
+fn stored_at<'a>(first: usize, argc: usize, arg: impl Fn(usize) -> &'a [u8]) -> Option<usize> {
+    let (mut at, mut found) = (first, None);
+    while at < argc {
+        let is = |name: &str| arg(at).eq_ignore_ascii_case(name.as_bytes());
+        let values = match () {
+            () if is("limit") => 2,
+            () if is("by") || is("get") || is("store") => 1,
+            () => 0,
+        };
+        if is("store") && at + 1 < argc {
+            found = Some(at + 1);
+        }
+        at += 1 + values;
+    }
+    found
 }
 
 /// What COMMAND DOCS tells of a command.

@@ -258,6 +258,7 @@ fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
             at >= from
                 && reaches
                 && (at - from) % usize::from(spec.step) == 0
+                && !spec.is_unknown()
                 && !spec.flags.contains(&"not_key")
         })
     };
@@ -546,7 +547,7 @@ mod tests {
             let args = parse(spec).unwrap_or_else(|| panic!("{}: {}", spec.name, spec.doc.syntax));
             // An argument for every fixed place, and a key for every specification that begins there.
             for (index, keys) in spec.keys.iter().enumerate() {
-                if !keys.flags.contains(&"not_key") {
+                if !keys.is_unknown() && !keys.flags.contains(&"not_key") {
                     assert!(show(&args).contains(&format!("#{index}")), "{}: {}", spec.name, show(&args));
                 }
             }

@@ -11,7 +11,7 @@ const SHAPES: [(u16, u16); 6] = [(1, 1), (2, 1), (5, 1), (2, 2), (5, 2), (7, 3)]
 fn random_request(rng: &mut Prng) -> Vec<u8> {
     let key = |rng: &mut Prng| format!("k{}", rng.below(8));
     let value = |rng: &mut Prng| format!("v{}", rng.below(4));
-    let words = match rng.below(79) {
+    let words = match rng.below(82) {
         0..=3 => format!("GET {}", key(rng)),
         4..=7 => format!("SET {} {}", key(rng), value(rng)),
         8 => format!("INCR n{}", rng.below(3)),
@@ -86,6 +86,15 @@ fn random_request(rng: &mut Prng) -> Vec<u8> {
         76 => format!("PFADD {}{} {}", ["h", "h", "k"][rng.below(3) as usize], rng.below(4), value(rng)),
         77 => format!("PFCOUNT h{} {}", rng.below(4), key(rng).replace('k', "h")),
         78 => format!("PFMERGE h{} h{} h{}", rng.below(4), rng.below(4), rng.below(4)),
+        79 | 80 => {
+            let sorted = key(rng);
+            let options =
+                ["", "BY nosort", "BY *", "BY k* GET #", "GET k* GET #", "GET *->v1 LIMIT 0 2", "BY x* DESC"]
+                    [rng.below(7) as usize];
+            let store = [String::new(), format!("STORE {}", key(rng))];
+            format!("SORT {sorted} ALPHA {options} {}", store[rng.below(2) as usize]).trim_end().to_owned()
+        }
+        81 => format!("SORT_RO {} BY k* GET k*", key(rng)),
         _ => format!("STRLEN {}", key(rng)),
     };
     let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();

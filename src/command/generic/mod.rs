@@ -11,6 +11,9 @@ mod expire;
 mod keys;
 mod object;
 mod scan;
+mod sort;
+#[cfg(test)]
+mod sort_differential;
 mod transfer;
 
 use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Spread, Steps};
@@ -18,6 +21,8 @@ use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Sp
 pub(in crate::command) use object::refcount_of;
 pub use scan::cursor_shard;
 pub(in crate::command) use scan::{parse_cursor, write_page, ScanOptions, Walk};
+pub(in crate::command) use sort::sort_keys;
+pub use sort::SortOptions;
 pub use transfer::CopyOptions;
 
 /// The rows of this family.
@@ -212,6 +217,29 @@ pub static SPECS: &[Spec] = &[
     )
     .flags(Flags::READONLY)
     .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"]),
+    sort_row(
+        "sort",
+        sort::sort,
+        "Sorts the elements of a list, set or sorted set.",
+        "1.0.0",
+        "key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA] \
+         [STORE destination]",
+    )
+    .flags(Flags::WRITE.with(Flags::DENYOOM))
+    .keys(&[
+        SORTED,
+        SORTED_BY,
+        KeySpec { first: 2, last: KeySpec::STORED, step: 1, flags: &["OW", "update"] },
+    ]),
+    sort_row(
+        "sort_ro",
+        sort::sort_ro,
+        "Sorts the elements of a list, set or sorted set, and never stores them.",
+        "7.0.0",
+        "key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA]",
+    )
+    .flags(Flags::READONLY)
+    .keys(&[SORTED, SORTED_BY]),
     row(
         "touch",
         -2,
@@ -398,6 +426,27 @@ const fn object_row(
         .tips(CHANGING)
 }
 
+/// SORT is listed under the types that it sorts, and is dangerous: it may take long.
+const fn sort_row(
+    name: &'static str,
+    handler: Handler,
+    summary: &'static str,
+    since: &'static str,
+    syntax: &'static str,
+) -> Spec {
+    const COST: &str =
+        "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned \
+         elements. When the elements are not sorted, complexity is O(N).";
+    let run = Run::Shard(handler, Spread::Steps(Steps::Sort));
+    let types = Categories::SET.with(Categories::SORTEDSET).with(Categories::LIST);
+    Spec::new(name, -2, run, doc(Group::Generic, summary, since, COST, syntax))
+        .categories(types.with(Categories::DANGEROUS))
+}
+
+const SORTED: KeySpec = KeySpec::one(1, &["RO", "access"]);
+/// The patterns of BY and GET become names only with the elements.
+const SORTED_BY: KeySpec = KeySpec { first: 2, last: KeySpec::UNNAMED, step: 1, flags: &["RO", "access"] };
+
 /// The subcommand's name stands before the key.
 const OBJECT_KEYS: &[KeySpec] = &[KeySpec::one(2, &["RO"])];
 
@@ -425,6 +474,8 @@ mod tests {
         rename 3 write keyspace - 1:0:1=RW,access,delete 2:0:1=OW,update
         renamenx 3 write,fast keyspace - 1:0:1=RW,access,delete 2:0:1=OW,insert
         scan -2 readonly keyspace nondeterministic_output,request_policy:special,response_policy:special
+        sort -2 write,denyoom set,sortedset,list,dangerous - 1:0:1=RO,access 2:-127:1=RO,access 2:-126:1=OW,update
+        sort_ro -2 readonly set,sortedset,list,dangerous - 1:0:1=RO,access 2:-127:1=RO,access
         touch -2 readonly,fast keyspace request_policy:multi_shard,response_policy:agg_sum 1:-1:1=RO
         ttl 2 readonly,fast keyspace nondeterministic_output 1:0:1=RO,access
         pttl 2 readonly,fast keyspace nondeterministic_output 1:0:1=RO,access
@@ -449,7 +500,13 @@ mod tests {
     }
 
     fn shown(spec: &Spec) -> String {
-        let categories = [(Categories::KEYSPACE, "keyspace"), (Categories::DANGEROUS, "dangerous")];
+        let categories = [
+            (Categories::KEYSPACE, "keyspace"),
+            (Categories::SET, "set"),
+            (Categories::SORTEDSET, "sortedset"),
+            (Categories::LIST, "list"),
+            (Categories::DANGEROUS, "dangerous"),
+        ];
         let categories = categories.into_iter().filter(|&(category, _)| spec.categories.has(category));
         let listed =
             |names: Vec<&'static str>| if names.is_empty() { "-".to_owned() } else { names.join(",") };

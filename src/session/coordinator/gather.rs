@@ -6,7 +6,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Answer, Decision, Merge, PlannedPart, Replies, Shape};
+use super::{Answer, Calls, Decision, Merge, PlannedPart, Replies, Shape};
 use crate::base::ids::{DbIndex, ShardId};
 use crate::command::Spec;
 use crate::resp::{reply, OwnedArgs};
@@ -21,6 +21,8 @@ pub(super) struct Gather {
     call: OwnedCall,
     /// Which keys each other shard was asked for, in order.
     asked: Vec<(ShardId, OwnedArgs)>,
+    /// Imports of what is at hand already.
+    lent: Vec<OwnedCall>,
 }
 
 /// The first step.
@@ -49,15 +51,40 @@ pub(super) fn plan(shape: Shape<'_>, spec: &Spec, call: Call<'_>) -> (Merge, Vec
             asked[at - 1].1.push(key);
         }
     }
-    (Merge::Gather(Gather { home, call: call.to_owned(), asked }), parts)
+    (Merge::Gather(Gather { home, call: call.to_owned(), asked, lent: Vec::new() }), parts)
 }
 
 impl Gather {
+    /// A command that is going to run at home; what it borrows is still to be told.
+    pub(super) fn new(home: ShardId, call: OwnedCall, lent: Vec<OwnedCall>) -> Gather {
+        Gather { home, call, asked: Vec::new(), lent }
+    }
+
+    /// It borrows what this key holds, unless that is at home.
+    pub(super) fn ask(&mut self, shape: Shape<'_>, key: &[u8]) {
+        let shard = shape.shard_of(key);
+        if shard == self.home {
+            return;
+        }
+        match self.asked.iter_mut().find(|(asked, _)| *asked == shard) {
+            Some((_, keys)) => keys.push(key),
+            None => self.asked.push((shard, OwnedArgs::collect([key]))),
+        }
+    }
+
+    /// The calls that fetch what was asked for.
+    pub(super) fn exports(&self, shape: Shape<'_>, db: DbIndex) -> Calls {
+        let exports = |keys: &OwnedArgs| {
+            let keys = keys.as_args();
+            keys.iter_from(0).map(|key| shape.look("_export", db, key)).collect()
+        };
+        self.asked.iter().map(|(shard, keys)| (*shard, exports(keys))).collect()
+    }
+
     /// The second step.
     pub(super) fn decide(self, shape: Shape<'_>, replies: &Replies) -> Decision {
-        let Gather { home, call, asked } = self;
+        let Gather { home, call, asked, lent: mut calls } = self;
         let scratch = DbIndex(shape.options.databases);
-        let mut calls = Vec::new();
         for (shard, keys) in &asked {
             let answers =
                 replies.iter().find(|(from, _)| from == shard).map_or(&[][..], |(_, answers)| answers);

@@ -6,10 +6,11 @@
 //!
 //! How a command is taken apart is told by its row (`Spread`). Some are known here by more than that: those that look
 //! first and then write (`moves`), and those that work on what several keys hold, for which one shard borrows the
-//! values of the others (`gather`).
+//! values of the others (`gather`, and `sort`, which has to find out which).
 
 mod gather;
 mod moves;
+mod sort;
 
 use smallvec::SmallVec;
 
@@ -20,7 +21,7 @@ use crate::base::prng::Prng;
 use crate::command::ctx::CommandOptions;
 use crate::command::debug::DatasetDigest;
 use crate::command::generic::CopyOptions;
-use crate::command::spec::{Spread, Steps};
+use crate::command::spec::{Run, Spread, Steps};
 use crate::command::{Spec, Table};
 use crate::resp::{reply, Args, OwnedArgs, Proto, Reply};
 use crate::shard::locks::{Claims, Mode};
@@ -79,6 +80,8 @@ enum Merge {
     SetMove(moves::SetMove),
     /// The values of other shards are on their way to this one.
     Gather(gather::Gather),
+    /// The names of the keys that SORT reads are on their way.
+    Sort(sort::Sort),
     /// DEBUG DIGEST.
     Digest,
 }
@@ -141,9 +144,13 @@ impl Shape<'_> {
     }
 }
 
-/// Whether all keys of a request lie on one shard, and on which; `None` if they do not. A request without keys, or
-/// with an incomplete last group, lies where its first key would.
+/// Whether all keys of a request lie on one shard, and on which; `None` if they do not, or if it reads keys that the
+/// request does not name. A request without keys, or with an incomplete last group, lies where its first key would.
 pub fn single_shard(spec: &Spec, args: Args<'_>, shards: u16) -> Option<ShardId> {
+    let is_sort = matches!(spec.run, Run::Shard(_, Spread::Steps(Steps::Sort)));
+    if is_sort && shards > 1 && sort::reads_others(spec, args) {
+        return None;
+    }
     let mut indexes = spec.key_indexes(args);
     let first = indexes.next().map_or(ShardId(0), |i| shard_of_key(args.at(i), shards));
     indexes.all(|i| shard_of_key(args.at(i), shards) == first).then_some(first)
@@ -231,6 +238,7 @@ pub fn plan(
         Spread::Steps(Steps::First) => moves::plan_first(shape, spec, call),
         Spread::Steps(Steps::ListMove) => moves::plan_list_move(shape, call)?,
         Spread::Steps(Steps::SetMove) => moves::plan_set_move(shape, call),
+        Spread::Steps(Steps::Sort) => sort::plan(shape, spec, call)?,
         Spread::Gather => gather::plan(shape, spec, call),
         Spread::One | Spread::Cursor => unreachable!("{} goes to one shard", spec.name),
     };
@@ -291,6 +299,7 @@ impl Plan {
             Merge::ListMove(list_move) => return list_move.decide(shape, head, replies),
             Merge::SetMove(set_move) => return set_move.decide(shape, head, replies),
             Merge::Gather(gather) => return gather.decide(shape, replies),
+            Merge::Sort(sort) => return sort.decide(shape, head, replies),
             _ => {}
         }
         // The others run one call on each shard.
@@ -377,7 +386,7 @@ impl Plan {
                 reply.int(1);
                 return Decision::Last(writes, Answer::Bytes(out));
             }
-            Merge::First(_) | Merge::ListMove(_) | Merge::SetMove(_) | Merge::Gather(_) => {
+            Merge::First(_) | Merge::ListMove(_) | Merge::SetMove(_) | Merge::Gather(_) | Merge::Sort(_) => {
                 unreachable!("decided above")
             }
         }
