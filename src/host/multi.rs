@@ -345,15 +345,14 @@ impl<T: Ticks> Host<T> {
             return Ok(Flow::Next);
         }
         let mut rng = self.rng.clone();
-        let step = program.advance(self.shape(), &mut [], &mut rng);
         let mut replies = Vec::new();
-        if let Some(Advance::Last(calls)) = step {
-            for (_, calls) in calls {
-                let shard = &mut self.shards[place];
-                replies.push((shard.id(), shard.run_all(&calls, now)));
-            }
+        // A command that has to be asked of every shard (RANDOMKEY) is one step, though there is only one.
+        while let Some(Advance::Step(calls) | Advance::Last(calls)) =
+            program.advance(self.shape(), &mut replies, &mut rng)
+        {
+            let shard = &mut self.shards[place];
+            replies = calls.into_iter().map(|(id, calls)| (id, shard.run_all(&calls, now))).collect();
         }
-        program.advance(self.shape(), &mut replies, &mut rng);
         self.rng = rng;
         self.serve_waiters(place);
         self.end_exec(index, program);
