@@ -26,6 +26,8 @@ pub struct Program {
     replies: Vec<Option<Vec<u8>>>,
     /// The first item that has not been begun.
     next: usize,
+    /// No item before this one waits for the host.
+    next_other: usize,
     /// The command over several shards that is under way.
     running: Option<Running>,
     /// What the answers of the step that is out there are for.
@@ -111,7 +113,7 @@ impl Program {
 
     fn new(items: Vec<Item>, form: Form, proto: Proto) -> Program {
         let replies = items.iter().map(|_| None).collect();
-        Program { items, replies, next: 0, running: None, sent: Vec::new(), form, proto }
+        Program { items, replies, next: 0, next_other: 0, running: None, sent: Vec::new(), form, proto }
     }
 
     /// The locks of all commands together, by shard.
@@ -235,7 +237,8 @@ impl Program {
 
     /// The next command that the host has to run, by its place.
     pub fn next_other(&mut self) -> Option<(usize, OwnedCall)> {
-        let at = self.replies.iter().position(Option::is_none)?;
+        let at = self.next_other + self.replies[self.next_other..].iter().position(Option::is_none)?;
+        self.next_other = at;
         match &self.items[at] {
             Item::Other(call) => Some((at, call.clone())),
             Item::Single(..) | Item::Spread(..) | Item::Refused(_) => None,
