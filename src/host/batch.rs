@@ -14,6 +14,7 @@
 use super::host::{mark_dirty, Effect, Host, INPUT_HIGH_BYTES, OUTPUT_HIGH_BYTES};
 use super::mail::{Answered, Parcel, Rare};
 use super::memory::Room;
+use super::multi::exec_abort;
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, DbIndex, ShardId};
 use crate::base::key::{shard_of_key, KeyHash};
@@ -633,6 +634,10 @@ impl<T: Ticks> Host<T> {
     pub(super) fn refuse(&mut self, index: u32, command: Option<CommandId>, error: &CommandError) -> Flow {
         if let Some(command) = command {
             self.command_stats[command.index()].rejected += 1;
+            if self.is_exec(command) {
+                self.discard(index);
+                return self.refuse(index, None, &exec_abort(error));
+            }
         }
         if let Some(multi) = self.session(index).and_then(|session| session.multi.as_mut()) {
             multi.aborted = true;

@@ -23,6 +23,8 @@ pub mod memory;
 mod memory_tests;
 mod monitor;
 pub mod multi;
+#[cfg(test)]
+mod multi_tests;
 pub mod nodeops;
 pub mod query;
 pub mod sessionops;

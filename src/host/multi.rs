@@ -508,7 +508,9 @@ fn shared(watched: &Watched) -> Claims {
     Claims::Keys([(watched.hash, Mode::Shared)].into_iter().collect())
 }
 
-/// EXEC is refused for this reason.
+/// EXEC is refused for this reason, which is told without the code that says nothing.
 pub(super) fn exec_abort(error: &CommandError) -> CommandError {
-    CommandError::quoting("EXECABORT Transaction discarded because of: ", error.bytes(), "")
+    let reason = error.bytes();
+    let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+    CommandError::quoting("EXECABORT Transaction discarded because of: ", reason, "")
 }

@@ -1,0 +1,50 @@
+//! MULTI, EXEC and WATCH where things come together that do not in everyday use.
+
+use super::harness::{request, Node};
+
+#[test]
+fn exec_draws_a_random_key_from_a_single_shard() {
+    let mut node = Node::new(1, 1, 1, &[]);
+    let client = node.connect();
+    assert_eq!(node.run(client, "SET k v"), "+OK\r\n");
+    for watch in [false, true] {
+        if watch {
+            assert_eq!(node.run(client, "WATCH k"), "+OK\r\n");
+        }
+        for words in ["MULTI", "RANDOMKEY", "GET k"] {
+            node.run(client, words);
+        }
+        assert_eq!(node.run(client, "EXEC"), "*2\r\n$1\r\nk\r\n$1\r\nv\r\n");
+    }
+}
+
+#[test]
+fn a_refused_exec_ends_the_transaction() {
+    let mut node = Node::new(2, 2, 1, &[]);
+    let client = node.connect();
+    node.run(client, "WATCH k");
+    node.run(client, "MULTI");
+    let refusal =
+        "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n";
+    assert_eq!(node.run(client, "EXEC now"), refusal);
+    assert_eq!(node.run(client, "EXEC"), "-ERR EXEC without MULTI\r\n");
+    assert!(node
+        .hosts
+        .iter_mut()
+        .flat_map(|host| &mut host.shards)
+        .all(|s| s.keyspace.observers().is_empty()));
+}
+
+#[test]
+fn a_long_exec_takes_no_longer_for_each_command() {
+    let mut node = Node::new(1, 1, 1, &[]);
+    let client = node.connect();
+    let count = 100_000;
+    let mut bytes = request(&[b"MULTI"]);
+    (0..count).for_each(|_| bytes.extend(b"PING\r\n"));
+    bytes.extend(request(&[b"EXEC"]));
+    node.send(client, &bytes);
+    node.quiesce();
+    let reply = node.take_text(client);
+    assert!(reply.ends_with("+PONG\r\n+PONG\r\n"));
+}
