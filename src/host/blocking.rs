@@ -41,6 +41,7 @@ impl<T: Ticks> Host<T> {
         let by = Server::Shard(shard);
         let ticket = self.wait_for_keys(index, by, deadline(spec, call, self.now.unix_ms()));
         self.post(self.placement[shard.index()], Rare::Block(shard, ticket, call.to_owned()));
+        self.leave_if_at_end(index);
         match self.session(index).map(|session| session.state) {
             Some(State::Open) => Flow::Next,
             _ => Flow::Stop,
@@ -213,6 +214,14 @@ impl<T: Ticks> Host<T> {
         let ticket = self.wait_for_keys(index, Server::Core(Box::new(attempts)), deadline);
         for (shard, places) in keys {
             self.post(self.placement[shard.index()], Rare::Wait(shard, ticket, places));
+        }
+        self.leave_if_at_end(index);
+    }
+
+    /// A session whose client has sent its last byte does not wait: nobody is there any more, as in Redis.
+    pub(super) fn leave_if_at_end(&mut self, index: u32) {
+        if self.session(index).is_some_and(|session| session.at_end && session.blocked.is_some()) {
+            self.close(index, true);
         }
     }
 

@@ -118,6 +118,14 @@ impl Node {
         }
     }
 
+    /// The client sends nothing more, but still reads.
+    pub(crate) fn end_of_input(&mut self, client: ClientNo) {
+        let Client { core, index, is_open, .. } = self.clients[client.0];
+        if is_open {
+            self.hosts[core].end_of_input(index);
+        }
+    }
+
     pub(crate) fn is_open(&self, client: ClientNo) -> bool {
         self.clients[client.0].is_open
     }
@@ -311,6 +319,11 @@ impl Node {
                 ),
                 ("requests in parcels", host.outboxes.iter().filter(|outbox| outbox.open.is_some()).count()),
                 ("jobs on shards", host.shards.iter().map(|shard| shard.jobs()).sum()),
+                (
+                    "clients that wait without being blocked",
+                    host.shards.iter().map(|shard| shard.waiting()).sum::<usize>() * usize::from(open == 0),
+                ),
+                ("deadlines", host.block_deadlines.len() * usize::from(open == 0)),
                 ("sessions that wait", {
                     let sessions = host.sessions.iter().flatten();
                     sessions.filter(|session| session.under_way > 0 || session.replies.waiting() > 0).count()

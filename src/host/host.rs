@@ -308,11 +308,7 @@ impl<T: Ticks> Host<T> {
     pub fn end_of_input(&mut self, index: u32) {
         let Some(session) = self.session(index) else { return };
         session.at_end = true;
-        if session.blocked.is_some() {
-            // There is nobody to wait any more, as in Redis.
-            self.close(index, true);
-            return;
-        }
+        self.leave_if_at_end(index);
         self.runnable.push(index);
     }
 
