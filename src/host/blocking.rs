@@ -139,6 +139,7 @@ impl<T: Ticks> Host<T> {
     fn try_again(&mut self, ticket: Ticket) {
         let Some(attempts) = self.attempts(ticket) else { return };
         attempts.stage = Stage::Trying;
+        attempts.turns_seen = attempts.turns.len();
         let call = attempts.call.clone();
         let spec = self.table.spec(call.head.command);
         let Run::Shard(_, spread) = spec.run else { unreachable!("{} is a command of shards", spec.name) };
@@ -176,9 +177,8 @@ impl<T: Ticks> Host<T> {
             let reply = if served { reply } else { end.reply(std::mem::take(&mut attempts.nothing)) };
             return self.end_attempts(ticket, &reply);
         }
-        if attempts.turns.is_empty() {
-            attempts.stage = Stage::Waiting;
-            return;
+        if attempts.turns_seen < attempts.turns.len() {
+            return self.try_again(ticket);
         }
         attempts.stage = Stage::Waiting;
         for shard in std::mem::take(&mut attempts.turns) {
@@ -209,6 +209,7 @@ impl<T: Ticks> Host<T> {
             nothing,
             stage: Stage::Arming(keys.len()),
             turns: Vec::new(),
+            turns_seen: 0,
             ended: None,
         };
         let ticket = self.wait_for_keys(index, Server::Core(Box::new(attempts)), deadline);

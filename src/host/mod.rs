@@ -11,6 +11,8 @@
 
 pub mod batch;
 mod blocking;
+#[cfg(test)]
+mod blocking_tests;
 mod clientsmemory;
 pub mod cron;
 #[cfg(test)]

@@ -43,8 +43,10 @@ pub struct Attempts {
     pub nothing: Vec<u8>,
     /// How far it is.
     pub stage: Stage,
-    /// The shards on which its turn has come since it tried last.
+    /// The shards on which its turn has come, and which wait to hear that it found nothing.
     pub turns: Vec<ShardId>,
+    /// How many of them had told so when it began to try: what the others have to offer it may not have seen.
+    pub turns_seen: usize,
     /// How its wait has ended while it tries.
     pub ended: Option<End>,
 }

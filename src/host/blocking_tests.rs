@@ -1,0 +1,141 @@
+//! Clients that wait for keys where messages, ends of connections and other commands cross each other.
+
+use super::harness::{request, ClientNo, Node};
+
+/// Shards and cores.
+const SHAPES: [(u16, u16); 5] = [(1, 1), (5, 1), (2, 2), (5, 2), (7, 3)];
+
+#[test]
+fn a_client_that_has_sent_its_last_byte_does_not_begin_to_wait() {
+    for (shards, cores) in SHAPES {
+        for pipeline in [
+            vec!["BLPOP a b c 0"],
+            vec!["SET x 1", "SET y 1", "SET z 1", "BLPOP a 0"],
+            vec!["MSET x 1 y 1 z 1", "BLMOVE a b LEFT LEFT 0"],
+        ] {
+            let mut node = Node::new(shards, cores, 1, &[]);
+            let client = node.connect();
+            let bytes: Vec<u8> = pipeline
+                .iter()
+                .flat_map(|words| request(&words.split(' ').map(str::as_bytes).collect::<Vec<_>>()))
+                .collect();
+            node.send(client, &bytes);
+            node.end_of_input(client);
+            node.quiesce();
+            assert!(!node.is_open(client), "{pipeline:?}, {shards} shards on {cores} cores");
+            assert_eq!(node.leftover(), None);
+        }
+    }
+}
+
+/// Clients wait for random keys, others push, take, and change types; some give up and some go. When all is quiet
+/// nobody waits for a key that has something for it.
+#[test]
+fn nobody_waits_for_what_is_there() {
+    for (shards, cores) in SHAPES {
+        for seed in 0..200 {
+            let mut node = Node::new(shards, cores, seed, &[]);
+            let mut waiters: Vec<(ClientNo, Option<Vec<String>>)> =
+                (0..4).map(|_| (node.connect(), None)).collect();
+            let movers: Vec<ClientNo> = (0..3).map(|_| node.connect()).collect();
+            for round in 0..60 {
+                let key = |node: &mut Node| format!("k{}", node.rng.below(4));
+                match node.rng.below(12) {
+                    0..=4 => {
+                        let at = node.rng.below(waiters.len() as u64) as usize;
+                        if waiters[at].1.is_none() {
+                            let keys: Vec<String> =
+                                (0..1 + node.rng.below(3)).map(|_| key(&mut node)).collect();
+                            let words = format!("BLPOP {} 0", keys.join(" "));
+                            send(&mut node, waiters[at].0, &words);
+                            waiters[at].1 = Some(keys);
+                        }
+                    }
+                    5 => {
+                        let at = node.rng.below(waiters.len() as u64) as usize;
+                        node.disconnect(waiters[at].0);
+                        waiters[at] = (node.connect(), None);
+                    }
+                    _ => {
+                        let mover = movers[node.rng.below(3) as usize];
+                        let words = match node.rng.below(6) {
+                            0 | 1 => format!("RPUSH {} {round}", key(&mut node)),
+                            2 => format!("LMPOP 2 {} {} LEFT", key(&mut node), key(&mut node)),
+                            3 => format!("DEL {} {}", key(&mut node), key(&mut node)),
+                            4 => format!("LMOVE {} {} LEFT RIGHT", key(&mut node), key(&mut node)),
+                            _ => format!("MSET x 1 {} 2", key(&mut node).replace('k', "x")),
+                        };
+                        send(&mut node, mover, &words);
+                    }
+                }
+                for _ in 0..node.rng.below(8) {
+                    node.step();
+                }
+                for (client, keys) in &mut waiters {
+                    if !node.take(*client).is_empty() {
+                        *keys = None;
+                    }
+                }
+            }
+            node.quiesce();
+            for (client, keys) in &mut waiters {
+                if node.take(*client).is_empty() {
+                    if let Some(keys) = keys {
+                        let words = format!("EXISTS {}", keys.join(" "));
+                        assert_eq!(
+                            node.run(movers[0], &words).lines().last(),
+                            Some(":0"),
+                            "{keys:?}, seed {seed}, {shards} shards on {cores} cores"
+                        );
+                    }
+                }
+                node.disconnect(*client);
+            }
+            node.quiesce();
+            assert_eq!(node.leftover(), None);
+        }
+    }
+}
+
+fn send(node: &mut Node, client: ClientNo, words: &str) {
+    node.send(client, &request(&words.split(' ').map(str::as_bytes).collect::<Vec<_>>()));
+}
+
+#[test]
+fn a_key_of_another_type_is_met_as_in_redis() {
+    const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+    for (shards, cores) in SHAPES {
+        let mut node = Node::new(shards, cores, 3, &[]);
+        let (one, two) = (node.connect(), node.connect());
+        // What is no list does not wake.
+        assert_eq!(node.run(one, "BLPOP a b c 0"), "");
+        node.run(two, "SET a x");
+        node.run(two, "ZADD b 1 x");
+        assert_eq!(node.take_text(one), "");
+        // A list does, and then the keys are looked at in their order.
+        node.run(two, "RPUSH c 1");
+        assert_eq!(node.take_text(one), WRONG_TYPE, "{shards} {cores}");
+        assert_eq!(node.run(two, "LLEN c"), ":1\r\n");
+        node.run(two, "DEL a b c");
+        // The target of a move.
+        for words in ["BLMOVE a b LEFT LEFT 0", "BRPOPLPUSH a b 0", "BLMOVE a a LEFT LEFT 0"] {
+            node.run(two, "SET b x");
+            assert_eq!(node.run(one, words), "");
+            node.run(two, "RPUSH a 1");
+            let expected = if words.contains("a a") { "$1\r\n1\r\n" } else { WRONG_TYPE };
+            assert_eq!(node.take_text(one), expected, "{words}");
+            assert_eq!(node.run(two, "LLEN a"), ":1\r\n");
+            node.run(two, "DEL a b");
+        }
+        // Each waits for its own type.
+        let third = node.connect();
+        assert_eq!(node.run(one, "BZPOPMIN a 0"), "");
+        assert_eq!(node.run(third, "BLPOP a 0"), "");
+        node.run(two, "RPUSH a 1");
+        assert_eq!(node.take_text(third), "*2\r\n$1\r\na\r\n$1\r\n1\r\n");
+        assert_eq!(node.take_text(one), "");
+        node.run(two, "ZADD a 1 m");
+        assert_eq!(node.take_text(one), "*3\r\n$1\r\na\r\n$1\r\nm\r\n$1\r\n1\r\n");
+        assert_eq!(node.leftover(), None);
+    }
+}
