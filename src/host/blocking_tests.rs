@@ -1,6 +1,8 @@
 //! Clients that wait for keys where messages, ends of connections and other commands cross each other.
 
 use super::harness::{request, ClientNo, Node};
+use crate::base::ids::ShardId;
+use crate::base::key::shard_of_key;
 
 /// Shards and cores.
 const SHAPES: [(u16, u16); 5] = [(1, 1), (5, 1), (2, 2), (5, 2), (7, 3)];
@@ -138,4 +140,53 @@ fn a_key_of_another_type_is_met_as_in_redis() {
         assert_eq!(node.take_text(one), "*3\r\n$1\r\na\r\n$1\r\nm\r\n$1\r\n1\r\n");
         assert_eq!(node.leftover(), None);
     }
+}
+
+/// A client goes whose turn waits for a transaction, and another one gets its number.
+#[test]
+fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
+    let cores = 3;
+    let mut node = Node::new(cores, cores, 1, &[]);
+    let keys_of = |core: u16| {
+        (0..).map(|number| format!("k{number}")).filter(move |key| shard_of_key(key.as_bytes(), 3) == ShardId(core))
+    };
+    let (near, far): (Vec<String>, Vec<String>) = (keys_of(0).take(2).collect(), keys_of(1).take(2).collect());
+    let gone = node.connect_to(0);
+    assert_eq!(node.run(gone, &format!("BLPOP {} 0", near[0])), "");
+    // A transaction that has pushed and not ended.
+    let one = node.connect_to(1);
+    let hold_in_the_middle = |node: &mut Node, core: usize, jobs: usize| {
+        while node.hosts[0].shards[0].jobs() < jobs {
+            node.step();
+        }
+        node.hold(core, 0);
+        node.quiesce();
+    };
+    for words in ["MULTI".to_owned(), format!("RPUSH {} 1", near[0]), format!("RPUSH {} 1", far[0])] {
+        node.run(one, &words);
+    }
+    send(&mut node, one, "EXEC");
+    hold_in_the_middle(&mut node, 1, 2);
+    node.disconnect(gone);
+    node.quiesce();
+    let other = node.connect_to(0);
+    assert_eq!(node.run(other, &format!("BLPOP {} 0", near[1])), "");
+    // Another one that has pushed and goes on to look.
+    let two = node.connect_to(2);
+    for words in [
+        "MULTI".to_owned(),
+        format!("RPUSH {} 1", near[1]),
+        format!("EXISTS {} {}", near[1], far[1]),
+        format!("LLEN {}", near[1]),
+    ] {
+        node.run(two, &words);
+    }
+    send(&mut node, two, "EXEC");
+    hold_in_the_middle(&mut node, 2, 4);
+    node.release(1, 0);
+    node.quiesce();
+    node.release(2, 0);
+    node.quiesce();
+    assert_eq!(node.take_text(two), "*3\r\n:1\r\n:1\r\n:1\r\n");
+    assert!(node.take_text(other).ends_with("$1\r\n1\r\n"));
 }

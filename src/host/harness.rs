@@ -36,6 +36,8 @@ impl Ticks for FakeTicks {
 pub(crate) struct Node {
     pub(crate) hosts: Vec<Host<FakeTicks>>,
     links: Vec<VecDeque<Mail>>,
+    /// Links on which nothing arrives for now.
+    held: Vec<usize>,
     clients: Vec<Client>,
     pub(crate) rng: Prng,
     now: Now,
@@ -79,6 +81,7 @@ impl Node {
         let mut node = Node {
             hosts,
             links: (0..cores * cores).map(|_| VecDeque::new()).collect(),
+            held: Vec::new(),
             clients: Vec::new(),
             rng: Prng::new(seed),
             now: Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(0) },
@@ -212,9 +215,24 @@ impl Node {
         self.hosts[core].set_others_memory(others);
     }
 
+    /// Nothing arrives from one core at another until `release`.
+    pub(crate) fn hold(&mut self, from: usize, to: usize) {
+        self.held.push(from * self.hosts.len() + to);
+    }
+
+    /// What was held may arrive.
+    pub(crate) fn release(&mut self, from: usize, to: usize) {
+        let link = from * self.hosts.len() + to;
+        self.held.retain(|held| *held != link);
+    }
+
+    fn can_deliver(&self, link: usize) -> bool {
+        !self.links[link].is_empty() && !self.held.contains(&link)
+    }
+
     /// One thing happens somewhere. Whether it could make a difference.
     pub(crate) fn step(&mut self) -> bool {
-        let full: Vec<usize> = (0..self.links.len()).filter(|&link| !self.links[link].is_empty()).collect();
+        let full: Vec<usize> = (0..self.links.len()).filter(|&link| self.can_deliver(link)).collect();
         let choice = self.rng.below((full.len() + self.hosts.len()) as u64) as usize;
         match full.get(choice) {
             Some(&link) => {
@@ -232,7 +250,7 @@ impl Node {
     pub(crate) fn quiesce(&mut self) {
         for _ in 0..1_000_000 {
             self.step();
-            let is_idle = self.links.iter().all(VecDeque::is_empty);
+            let is_idle = !(0..self.links.len()).any(|link| self.can_deliver(link));
             if is_idle && !(0..self.hosts.len()).fold(false, |any, core| self.pass(core) | any) {
                 return;
             }

@@ -24,7 +24,7 @@ use crate::node::slowlog::SlowLog;
 use crate::node::stats::CoreStats;
 use crate::session::admit::Gate;
 use crate::session::session::Peer;
-use crate::session::{Session, State, Wait};
+use crate::session::{Replies, Session, State, Wait};
 use crate::shard::waiters::End;
 use crate::shard::Shard;
 
@@ -93,7 +93,8 @@ pub struct Host<T> {
     pub(super) local: Vec<Option<u16>>,
     pub(super) shards: Vec<Shard>,
     pub(super) sessions: Vec<Option<Box<Session>>>,
-    pub(super) free_sessions: Vec<u32>,
+    /// Numbers of sessions that may be given again, with that of their first slot.
+    pub(super) free_sessions: Vec<(u32, u32)>,
     pub(super) next_client: u64,
     pub(super) table: Arc<Table>,
     pub(super) config: Arc<Config>,
@@ -241,10 +242,11 @@ impl<T: Ticks> Host<T> {
         session.authenticated = self.config.security.requirepass.is_empty();
         session.refresh_lane();
         self.stats.connected_clients += 1;
-        let index = self.free_sessions.pop().unwrap_or_else(|| {
+        let (index, first_slot) = self.free_sessions.pop().unwrap_or_else(|| {
             self.sessions.push(None);
-            self.sessions.len() as u32 - 1
+            (self.sessions.len() as u32 - 1, 0)
         });
+        session.replies = Replies::starting_at(first_slot);
         self.sessions[index as usize] = Some(session);
         self.account(index);
         Ok(index)
@@ -273,8 +275,9 @@ impl<T: Ticks> Host<T> {
     pub(super) fn release_session(&mut self, index: u32) {
         let Some(session) = self.sessions[index as usize].as_deref() else { return };
         if session.state == State::Closed && session.replies.waiting() == 0 && session.under_way == 0 {
+            let next_slot = session.replies.next_slot();
             self.sessions[index as usize] = None;
-            self.free_sessions.push(index);
+            self.free_sessions.push((index, next_slot));
         }
     }
 

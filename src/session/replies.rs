@@ -15,7 +15,8 @@ pub struct Replies {
     pub out: Vec<u8>,
     held: Vec<u8>,
     slots: VecDeque<Slot>,
-    /// The number of the front slot; slots are counted up for as long as the session lives, and wrap.
+    /// The number of the front slot; slots are counted up for as long as the session lives, and wrap. The next session
+    /// with its number counts on: what is said late about a slot reaches no other client.
     front: u32,
     /// How many slots wait.
     waiting: u32,
@@ -30,6 +31,17 @@ enum Slot {
 }
 
 impl Replies {
+    /// Nothing is owed; the first slot has this number.
+    pub fn starting_at(front: u32) -> Self {
+        Replies { front, ..Replies::default() }
+    }
+
+    /// The number of the next slot.
+    #[inline]
+    pub fn next_slot(&self) -> u32 {
+        self.front.wrapping_add(self.slots.len() as u32)
+    }
+
     /// Where a command that runs now writes its reply; `wrote` must follow.
     #[inline]
     pub fn writer(&mut self) -> &mut Vec<u8> {
@@ -58,7 +70,7 @@ impl Replies {
     /// Keeps a place for a reply that comes later, to be filled by its number.
     #[inline]
     pub fn reserve(&mut self, discard: bool) -> u32 {
-        let number = self.front.wrapping_add(self.slots.len() as u32);
+        let number = self.next_slot();
         self.slots.push_back(Slot::Waiting { discard });
         self.waiting += 1;
         number
