@@ -42,7 +42,7 @@ impl Observers {
 
     /// One more client watches the key; the version that it has now.
     pub fn watch(&mut self, db: DbIndex, key: KeyHash) -> Version {
-        let observed = self.keys.entry((db, key)).or_default();
+        let observed = self.observed(db, key);
         observed.watchers += 1;
         Version(observed.version)
     }
@@ -52,14 +52,14 @@ impl Observers {
         self.leave(db, key, |observed| observed.watchers = observed.watchers.saturating_sub(1));
     }
 
-    /// The version that a watched key has now.
+    /// The version that a watched key has now; one that nobody ever had of a key that is observed no more.
     pub fn version(&self, db: DbIndex, key: KeyHash) -> Version {
         Version(self.keys.get(&(db, key)).map_or(0, |observed| observed.version))
     }
 
     /// One more client waits for the key.
     pub fn wait(&mut self, db: DbIndex, key: KeyHash) {
-        self.keys.entry((db, key)).or_default().waiters += 1;
+        self.observed(db, key).waiters += 1;
     }
 
     /// One client less waits for the key.
@@ -95,6 +95,16 @@ impl Observers {
     #[inline]
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// What is known of a key. One that was not observed gets a version of its own: it may have been watched before,
+    /// and changed.
+    fn observed(&mut self, db: DbIndex, key: KeyHash) -> &mut Observed {
+        let latest = &mut self.latest;
+        self.keys.entry((db, key)).or_insert_with(|| {
+            *latest += 1;
+            Observed { version: *latest, ..Observed::default() }
+        })
     }
 
     #[cold]
@@ -140,6 +150,19 @@ mod tests {
         assert!(!observers.is_empty());
         observers.unwatch(DB, KeyHash(1));
         assert!(observers.is_empty());
+        assert_ne!(observers.watch(DB, KeyHash(2)), observers.version(DB, KeyHash(1)));
+        observers.wait(DB, KeyHash(1));
+        assert_ne!(observers.version(DB, KeyHash(1)), second);
+    }
+
+    #[test]
+    fn a_version_is_not_given_again_when_a_key_is_forgotten() {
+        let mut observers = Observers::default();
+        let first = observers.watch(DB, KeyHash(1));
+        observers.unwatch(DB, KeyHash(1));
+        observers.modified(DB, KeyHash(1));
+        assert_ne!(observers.version(DB, KeyHash(1)), first);
+        assert_ne!(observers.watch(DB, KeyHash(1)), first);
     }
 
     #[test]
