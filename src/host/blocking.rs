@@ -11,11 +11,12 @@ use crate::base::key::shard_of_key;
 use crate::base::time::{Ticks, UnixMs};
 use crate::command::spec::{Run, Spec, Spread, Steps};
 use crate::command::{timeout, CommandId};
+use crate::keyspace::ValueKind;
 use crate::session::blocked::{Attempts, Blocked, Server, Stage};
 use crate::session::coordinator::plan;
 use crate::session::program::Program;
 use crate::session::{State, Wait};
-use crate::shard::shard::is_nothing;
+use crate::shard::shard::{awaited, is_nothing};
 use crate::shard::waiters::{End, Place};
 use crate::shard::{Call, OwnedCall, Ticket};
 
@@ -86,9 +87,15 @@ impl<T: Ticks> Host<T> {
     }
 
     /// As host of a shard: a client waits for keys there and elsewhere.
-    pub(super) fn wait_here(&mut self, shard: ShardId, ticket: Ticket, keys: SmallVec<[Place; 2]>) {
+    pub(super) fn wait_here(
+        &mut self,
+        shard: ShardId,
+        ticket: Ticket,
+        keys: SmallVec<[Place; 2]>,
+        kind: ValueKind,
+    ) {
         let place = self.place_of(shard);
-        self.shards[place].wait(ticket, keys);
+        self.shards[place].wait(ticket, keys, kind);
         self.post(ticket.core, Rare::Waits(ticket));
     }
 
@@ -170,8 +177,7 @@ impl<T: Ticks> Host<T> {
         let slot = blocked.slot;
         let ticket = Ticket { core: self.id, session: index, slot };
         let Some(attempts) = self.attempts(ticket) else { return };
-        // An error means that a key is of another type, which it was not at first: the client goes on waiting.
-        let served = !is_nothing(&reply) && !reply.starts_with(b"-");
+        let served = !is_nothing(&reply);
         if served || attempts.ended.is_some() {
             let end = if served { End::Over } else { attempts.ended.unwrap_or(End::Over) };
             let reply = if served { reply } else { end.reply(std::mem::take(&mut attempts.nothing)) };
@@ -202,7 +208,7 @@ impl<T: Ticks> Host<T> {
                 None => keys.push((shard, SmallVec::from_elem(place, 1))),
             }
         }
-        let deadline = deadline(spec, call.as_call(), self.now.unix_ms());
+        let (deadline, kind) = (deadline(spec, call.as_call(), self.now.unix_ms()), awaited(spec));
         let attempts = Attempts {
             call,
             keys: keys.clone(),
@@ -214,7 +220,7 @@ impl<T: Ticks> Host<T> {
         };
         let ticket = self.wait_for_keys(index, Server::Core(Box::new(attempts)), deadline);
         for (shard, places) in keys {
-            self.post(self.placement[shard.index()], Rare::Wait(shard, ticket, places));
+            self.post(self.placement[shard.index()], Rare::Wait(shard, ticket, places, kind));
         }
         self.leave_if_at_end(index);
     }

@@ -148,9 +148,12 @@ fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
     let cores = 3;
     let mut node = Node::new(cores, cores, 1, &[]);
     let keys_of = |core: u16| {
-        (0..).map(|number| format!("k{number}")).filter(move |key| shard_of_key(key.as_bytes(), 3) == ShardId(core))
+        (0..)
+            .map(|number| format!("k{number}"))
+            .filter(move |key| shard_of_key(key.as_bytes(), 3) == ShardId(core))
     };
-    let (near, far): (Vec<String>, Vec<String>) = (keys_of(0).take(2).collect(), keys_of(1).take(2).collect());
+    let (near, far): (Vec<String>, Vec<String>) =
+        (keys_of(0).take(2).collect(), keys_of(1).take(2).collect());
     let gone = node.connect_to(0);
     assert_eq!(node.run(gone, &format!("BLPOP {} 0", near[0])), "");
     // A transaction that has pushed and not ended.

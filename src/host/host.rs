@@ -386,7 +386,7 @@ impl<T: Ticks> Host<T> {
             Rare::GoOn(txn, shard, calls) => self.go_on_part(txn, shard, &calls),
             Rare::Finish(txn, shard, calls) => self.finish_part(txn, shard, &calls),
             Rare::Block(shard, ticket, call) => self.block_here(shard, ticket, call),
-            Rare::Wait(shard, ticket, keys) => self.wait_here(shard, ticket, keys),
+            Rare::Wait(shard, ticket, keys, kind) => self.wait_here(shard, ticket, keys, kind),
             Rare::Waits(ticket) => self.stands_in_queue(ticket),
             Rare::Turn(ticket, shard) => self.turn_has_come(ticket, shard),
             Rare::FoundNothing(shard, ticket) => self.found_nothing_here(shard, ticket),

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::base::ids::{DbIndex, ShardId};
 use crate::base::key::KeyHash;
+use crate::keyspace::ValueKind;
 use crate::resp::{Args, Span};
 use crate::shard::waiters::{End, Place};
 use crate::shard::{Call, CallHead, OwnedCall, Part, Ticket, TxnId};
@@ -52,8 +53,8 @@ pub enum Rare {
     Finish(TxnId, ShardId, Vec<OwnedCall>),
     /// A blocking command whose keys are all on this shard: it runs, or the client waits there.
     Block(ShardId, Ticket, OwnedCall),
-    /// A client waits for keys of this shard and of others.
-    Wait(ShardId, Ticket, SmallVec<[Place; 2]>),
+    /// A client waits for something of this type in keys of this shard and of others.
+    Wait(ShardId, Ticket, SmallVec<[Place; 2]>, ValueKind),
     /// To the client's core: it stands in the queues now.
     Waits(Ticket),
     /// To the client's core: it is its turn on this shard.

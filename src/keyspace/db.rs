@@ -197,9 +197,11 @@ impl Keyspace {
         self.core.observers.has_ready()
     }
 
-    /// Whether there may be a key with this hash: there is one whose hash begins and ends like it.
-    pub fn may_have(&self, db: DbIndex, hash: KeyHash) -> bool {
-        self.databases[db.index()].table.has_hash(hash.0)
+    /// What the key with this hash holds, if there is one; its time may have come.
+    pub fn kind_of(&self, db: DbIndex, hash: KeyHash) -> Option<ValueKind> {
+        let is_it = |entry: EntryRef<'_>| self.core.hasher.hash(entry.key()) == hash;
+        let found = self.databases[db.index()].table.find_by(hash.0, is_it)?;
+        Some(found.value().kind())
     }
 
     /// Who has an eye on which keys.
@@ -487,7 +489,7 @@ impl Keyspace {
             return;
         }
         for (db, hash) in self.core.observers.keys_of(databases) {
-            if self.databases[db.index()].table.has_hash(hash.0) {
+            if self.kind_of(db, hash).is_some() {
                 self.core.observers.modified(db, hash);
             }
         }

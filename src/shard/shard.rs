@@ -13,9 +13,9 @@ use crate::base::ids::{CoreId, ShardId};
 use crate::base::prng::Prng;
 use crate::base::time::Now;
 use crate::command::ctx::CommandOptions;
-use crate::command::spec::{Run, Spread, Steps};
+use crate::command::spec::{Group, Run, Spread, Steps};
 use crate::command::{CommandId, Ctx, Spec, Table};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, ValueKind};
 use crate::resp::Reply;
 
 /// A transaction over several shards: its coordinator's core and that core's count.
@@ -243,8 +243,8 @@ impl Shard {
     }
 
     /// A client waits for keys here and on other shards.
-    pub fn wait(&mut self, ticket: Ticket, keys: SmallVec<[Place; 2]>) {
-        self.add_waiter(ticket, Waiter::new(keys, None, Vec::new()));
+    pub fn wait(&mut self, ticket: Ticket, keys: SmallVec<[Place; 2]>, kind: ValueKind) {
+        self.add_waiter(ticket, Waiter::new(keys, kind, None, Vec::new()));
     }
 
     /// A client waits no longer. If it waited here alone it is answered accordingly, unless its reply is under way
@@ -260,7 +260,7 @@ impl Shard {
         }
         // It may have stood before others that can be served.
         for place in waiter.keys {
-            self.serve_key(place, None, now, effects);
+            self.serve_key(place, 0, now, effects);
         }
         self.serve(now, effects);
     }
@@ -272,10 +272,7 @@ impl Shard {
             effects.push(Effect::Turn(ticket, self.id));
             return;
         }
-        let keys = self.waiters.get(ticket).map(|waiter| waiter.keys.clone()).unwrap_or_default();
-        for place in keys {
-            self.serve_key(place, Some(ticket), now, effects);
-        }
+        self.serve_behind(ticket, now, effects);
         self.serve(now, effects);
     }
 
@@ -299,26 +296,33 @@ impl Shard {
     pub fn serve(&mut self, now: Now, effects: &mut Vec<Effect>) {
         while self.keyspace.has_ready() {
             for place in self.keyspace.observers().take_ready() {
-                self.serve_key(place, None, now, effects);
+                self.serve_key(place, 0, now, effects);
             }
         }
     }
 
-    /// Serves the clients that wait for a key, in their order, for as long as it is there.
-    fn serve_key(&mut self, place: Place, after: Option<Ticket>, now: Now, effects: &mut Vec<Effect>) {
-        let mut after = after;
-        while self.keyspace.may_have(place.0, place.1) {
-            match self.waiters.turn(place, after) {
+    /// Serves the clients that stand behind one that has found nothing, which may find something.
+    fn serve_behind(&mut self, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) {
+        let keys = self.waiters.get(ticket).map(|waiter| waiter.keys.clone()).unwrap_or_default();
+        for place in keys {
+            self.serve_key(place, self.waiters.behind(place, ticket), now, effects);
+        }
+    }
+
+    /// Serves the clients that wait for what a key holds, in their order, from a place in its queue on, for as long as
+    /// it is there.
+    fn serve_key(&mut self, place: Place, from: usize, now: Now, effects: &mut Vec<Effect>) {
+        let mut from = from;
+        while let Some(kind) = self.keyspace.kind_of(place.0, place.1) {
+            match self.waiters.turn(place, kind, from) {
                 Turn::Nobody => return,
                 Turn::Tell(ticket) => {
                     effects.push(Effect::Turn(ticket, self.id));
                     return;
                 }
-                Turn::Try(ticket) => {
-                    if !self.try_waiter(ticket, now, effects) {
-                        // Its turn comes when it holds its locks, or the key is of no use to it.
-                        after = Some(ticket);
-                    }
+                Turn::Try(ticket, at) => {
+                    // If it was not served its turn comes when it holds its locks.
+                    from = if self.try_waiter(ticket, now, effects) { at } else { at + 1 };
                 }
             }
         }
@@ -346,8 +350,8 @@ impl Shard {
         };
         let mut out = Vec::new();
         self.run_owned(&call, now, &mut out);
-        // An error means that the key is of another type: the client goes on waiting.
-        if is_nothing(&out) || out.starts_with(b"-") {
+        // Also an error is an answer: another of its keys, or the target, is of the wrong type.
+        if is_nothing(&out) {
             return false;
         }
         self.remove_waiter(ticket);
@@ -371,7 +375,7 @@ impl Shard {
             _ => usize::MAX,
         };
         let keys = spec.key_indexes(args).take(sources).map(|at| (db, hasher.hash(args.at(at)))).collect();
-        self.add_waiter(ticket, Waiter::new(keys, Some(call), out));
+        self.add_waiter(ticket, Waiter::new(keys, awaited(spec), Some(call), out));
     }
 
     fn add_waiter(&mut self, ticket: Ticket, waiter: Waiter) {
@@ -427,7 +431,7 @@ impl Shard {
                     let ticket = *ticket;
                     self.locks.release(id, &mut self.ready);
                     self.waiters.resume(ticket);
-                    if !self.try_now(ticket, now, effects) {
+                    if !self.has_something_for(ticket) || !self.try_now(ticket, now, effects) {
                         woken.push(ticket);
                     }
                 }
@@ -435,13 +439,16 @@ impl Shard {
             }
         }
         self.ready.clear();
-        // Those behind a waiter that found nothing may find something.
         for ticket in woken {
-            let keys = self.waiters.get(ticket).map(|waiter| waiter.keys.clone()).unwrap_or_default();
-            for place in keys {
-                self.serve_key(place, Some(ticket), now, effects);
-            }
+            self.serve_behind(ticket, now, effects);
         }
+    }
+
+    /// Whether one of the keys that a client waits for holds something for it.
+    fn has_something_for(&self, ticket: Ticket) -> bool {
+        self.waiters.get(ticket).is_some_and(|waiter| {
+            waiter.keys.iter().any(|&(db, key)| self.keyspace.kind_of(db, key) == Some(waiter.kind))
+        })
     }
 
     fn step(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now) -> Effect {
@@ -476,6 +483,14 @@ pub fn mode_of(spec: &Spec) -> Mode {
         Mode::Exclusive
     } else {
         Mode::Shared
+    }
+}
+
+/// What a blocking command waits for in its keys.
+pub fn awaited(spec: &Spec) -> ValueKind {
+    match spec.doc.group {
+        Group::Zset => ValueKind::Zset,
+        _ => ValueKind::List,
     }
 }
 

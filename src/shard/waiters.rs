@@ -16,6 +16,7 @@ use super::call::OwnedCall;
 use super::shard::Ticket;
 use crate::base::ids::DbIndex;
 use crate::base::key::KeyHash;
+use crate::keyspace::ValueKind;
 
 /// A key that is waited for.
 pub type Place = (DbIndex, KeyHash);
@@ -32,6 +33,8 @@ pub struct Waiters {
 pub struct Waiter {
     /// What it waits for, on this shard.
     pub keys: SmallVec<[Place; 2]>,
+    /// What a key must hold to be of use to it.
+    pub kind: ValueKind,
     /// Its command, if all its keys are here.
     pub call: Option<OwnedCall>,
     /// What it is answered when its time is up.
@@ -66,8 +69,8 @@ impl End {
 /// What is to be done for the first waiter of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Try its command.
-    Try(Ticket),
+    /// Try its command; it stands at this place in the queue.
+    Try(Ticket, usize),
     /// Tell its core that it is its turn.
     Tell(Ticket),
     /// Nobody waits, or who does is pending.
@@ -76,10 +79,15 @@ pub enum Turn {
 
 impl Waiter {
     /// A waiter for these keys, of which each counts once.
-    pub fn new(mut keys: SmallVec<[Place; 2]>, call: Option<OwnedCall>, nothing: Vec<u8>) -> Waiter {
+    pub fn new(
+        mut keys: SmallVec<[Place; 2]>,
+        kind: ValueKind,
+        call: Option<OwnedCall>,
+        nothing: Vec<u8>,
+    ) -> Waiter {
         keys.sort_unstable();
         keys.dedup();
-        Waiter { keys, call, nothing, is_pending: false, again: false }
+        Waiter { keys, kind, call, nothing, is_pending: false, again: false }
     }
 }
 
@@ -98,7 +106,9 @@ impl Waiters {
         let waiter = self.waiters.remove(&ticket)?;
         for place in &waiter.keys {
             if let Some(queue) = self.queues.get_mut(place) {
-                queue.retain(|other| *other != ticket);
+                if let Some(at) = queue.iter().position(|other| *other == ticket) {
+                    queue.remove(at);
+                }
                 if queue.is_empty() {
                     self.queues.remove(place);
                 }
@@ -112,24 +122,30 @@ impl Waiters {
         self.waiters.get(&ticket)
     }
 
-    /// Whose turn it is on a key, after `after` if that is given. Who is told becomes pending.
-    pub fn turn(&mut self, place: Place, after: Option<Ticket>) -> Turn {
+    /// Whose turn it is on a key that holds this, from a place in its queue on. Who is told becomes pending.
+    pub fn turn(&mut self, place: Place, kind: ValueKind, from: usize) -> Turn {
         let Some(queue) = self.queues.get(&place) else { return Turn::Nobody };
-        let from = match after {
-            Some(after) => queue.iter().position(|ticket| *ticket == after).map_or(0, |at| at + 1),
-            None => 0,
-        };
-        let Some(&ticket) = queue.get(from) else { return Turn::Nobody };
-        let Some(waiter) = self.waiters.get_mut(&ticket) else { return Turn::Nobody };
-        if waiter.is_pending {
-            waiter.again = true;
-            return Turn::Nobody;
+        for (at, &ticket) in queue.iter().enumerate().skip(from) {
+            let Some(waiter) = self.waiters.get_mut(&ticket).filter(|waiter| waiter.kind == kind) else {
+                continue;
+            };
+            if waiter.is_pending {
+                waiter.again = true;
+                return Turn::Nobody;
+            }
+            if waiter.call.is_some() {
+                return Turn::Try(ticket, at);
+            }
+            waiter.is_pending = true;
+            return Turn::Tell(ticket);
         }
-        if waiter.call.is_some() {
-            return Turn::Try(ticket);
-        }
-        waiter.is_pending = true;
-        Turn::Tell(ticket)
+        Turn::Nobody
+    }
+
+    /// The place behind a waiter in the queue of a key; the first if it does not stand there.
+    pub fn behind(&self, place: Place, ticket: Ticket) -> usize {
+        let at = self.queues.get(&place).and_then(|queue| queue.iter().position(|other| *other == ticket));
+        at.map_or(0, |at| at + 1)
     }
 
     /// A waiter has to wait for a transaction before it can be tried.
@@ -168,7 +184,7 @@ mod tests {
 
     fn elsewhere(keys: &[u64]) -> Waiter {
         let keys = keys.iter().map(|&key| (DbIndex(0), KeyHash(key))).collect();
-        Waiter::new(keys, None, Vec::new())
+        Waiter::new(keys, ValueKind::List, None, Vec::new())
     }
 
     #[test]
@@ -177,15 +193,18 @@ mod tests {
         let mut waiters = Waiters::default();
         waiters.add(ticket(1), elsewhere(&[1, 2, 1]));
         waiters.add(ticket(2), elsewhere(&[1]));
-        assert_eq!(waiters.turn(key(3), None), Turn::Nobody);
-        assert_eq!(waiters.turn(key(1), None), Turn::Tell(ticket(1)));
-        assert_eq!(waiters.turn(key(1), None), Turn::Nobody, "the first is pending");
-        assert_eq!(waiters.turn(key(2), None), Turn::Nobody, "on all its keys");
+        assert_eq!(waiters.turn(key(3), ValueKind::List, 0), Turn::Nobody);
+        assert_eq!(waiters.turn(key(1), ValueKind::List, 0), Turn::Tell(ticket(1)));
+        assert_eq!(waiters.turn(key(1), ValueKind::List, 0), Turn::Nobody, "the first is pending");
+        assert_eq!(waiters.turn(key(2), ValueKind::List, 0), Turn::Nobody, "on all its keys");
         assert!(waiters.resume(ticket(1)), "the key has changed meanwhile");
         assert!(!waiters.resume(ticket(1)));
-        assert_eq!(waiters.turn(key(1), Some(ticket(1))), Turn::Tell(ticket(2)));
+        assert_eq!(
+            waiters.turn(key(1), ValueKind::List, waiters.behind(key(1), ticket(1))),
+            Turn::Tell(ticket(2))
+        );
         assert!(waiters.remove(ticket(1)).is_some() && waiters.remove(ticket(1)).is_none());
-        assert_eq!(waiters.turn(key(2), None), Turn::Nobody);
+        assert_eq!(waiters.turn(key(2), ValueKind::List, 0), Turn::Nobody);
         waiters.remove(ticket(2));
         assert!(waiters.is_empty() && waiters.queues.is_empty());
     }

@@ -195,22 +195,11 @@ impl<E: Element> Table<E> {
         Some(unsafe { E::borrow(self.word(position).pointer()) })
     }
 
-    /// Whether there is an element whose key may have this hash: one with the hash's first and last bits.
-    pub fn has_hash(&self, hash: u64) -> bool {
-        let Some(segment) = self.segment(hash) else { return false };
-        let tag = tag_of(hash);
-        let mut index = segment.home(tag);
-        for _ in 0..segment.buckets() {
-            let bucket = segment.bucket(index);
-            if !bucket.matching(tag).is_empty() {
-                return true;
-            }
-            if !bucket.overflowed() {
-                return false;
-            }
-            index = segment.next(index);
-        }
-        false
+    /// The first element with about this hash for which `is_it` holds.
+    pub fn find_by(&self, hash: u64, is_it: impl Fn(E::Ref<'_>) -> bool) -> Option<E::Ref<'_>> {
+        let position = self.position_by(hash, is_it)?;
+        // SAFETY: as in `find`.
+        Some(unsafe { E::borrow(self.word(position).pointer()) })
     }
 
     /// The place of this key, whether or not an element is there.
@@ -290,6 +279,11 @@ impl<E: Element> Table<E> {
 
     #[inline(always)]
     fn position(&self, hash: u64, key: &[u8]) -> Option<Position> {
+        self.position_by(hash, |element| E::has_key(element, key))
+    }
+
+    #[inline(always)]
+    fn position_by(&self, hash: u64, is_it: impl Fn(E::Ref<'_>) -> bool) -> Option<Position> {
         let reference = *self.directory.get(self.index(hash))?;
         // SAFETY: segments in the directory live, and with `self` borrowed nobody changes them.
         let segment = unsafe { reference.get() };
@@ -299,7 +293,7 @@ impl<E: Element> Table<E> {
             let bucket = segment.bucket(index);
             for slot in bucket.matching(tag) {
                 // SAFETY: slots with a tag hold elements of ours.
-                if E::has_key(unsafe { E::borrow(bucket.word(slot).pointer()) }, key) {
+                if is_it(unsafe { E::borrow(bucket.word(slot).pointer()) }) {
                     return Some(Position { segment: reference, bucket: index as u32, slot: slot as u32 });
                 }
             }
