@@ -193,3 +193,71 @@ fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
     assert_eq!(node.take_text(two), "*3\r\n:1\r\n:1\r\n:1\r\n");
     assert!(node.take_text(other).ends_with("$1\r\n1\r\n"));
 }
+
+/// Clients that watch, block, run transactions and end in every way at any moment.
+#[test]
+fn clients_that_block_and_go_leave_nothing_behind() {
+    for (shards, cores) in SHAPES {
+        for seed in 0..60 {
+            let mut node = Node::new(shards, cores, seed, &[]);
+            let mut clients: Vec<ClientNo> = (0..6).map(|_| node.connect()).collect();
+            for _ in 0..80 {
+                let at = node.rng.below(clients.len() as u64) as usize;
+                let words = random_words(&mut node);
+                if node.is_open(clients[at]) {
+                    send(&mut node, clients[at], &words);
+                }
+                match node.rng.below(12) {
+                    0 => node.disconnect(clients[at]),
+                    1 => node.end_of_input(clients[at]),
+                    2 => send(&mut node, clients[at], "CLIENT KILL TYPE normal SKIPME yes"),
+                    3 => node.advance_us(30_000),
+                    _ => {}
+                }
+                for _ in 0..node.rng.below(10) {
+                    node.step();
+                }
+                for client in &mut clients {
+                    if !node.is_open(*client) {
+                        *client = node.connect();
+                    }
+                }
+            }
+            clients.iter().for_each(|client| node.disconnect(*client));
+            node.quiesce();
+            let shape = format!("seed {seed}, {shards} shards on {cores} cores");
+            assert_eq!(node.leftover(), None, "{shape}");
+            for host in &mut node.hosts {
+                assert_eq!(host.stats.blocked_clients, 0, "{shape}");
+                for shard in &mut host.shards {
+                    assert!(shard.keyspace.observers().is_empty(), "{shape}");
+                    let scratch = shard.keyspace.scratch();
+                    assert!(shard.keyspace.is_empty(scratch), "{shape}");
+                }
+            }
+        }
+    }
+}
+
+fn random_words(node: &mut Node) -> String {
+    let key = |node: &mut Node| format!("k{}", node.rng.below(5));
+    let (a, b, c) = (key(node), key(node), key(node));
+    match node.rng.below(22) {
+        0 | 1 => format!("BLPOP {a} {b} 0"),
+        2 => format!("BLPOP {a} {b} {c} 0.05"),
+        3 => format!("BLMOVE {a} {b} LEFT RIGHT 0"),
+        4 => format!("BZPOPMIN {a} {b} 0"),
+        5 => format!("BLMPOP 0.02 2 {a} {b} LEFT COUNT 2"),
+        6..=8 => format!("RPUSH {a} 1 2"),
+        9 => format!("ZADD {a} 1 m"),
+        10 => format!("DEL {a} {b}"),
+        11 => format!("RENAME {a} {b}"),
+        12 | 13 => format!("WATCH {a} {b}"),
+        14 | 15 => "MULTI".to_owned(),
+        16 | 17 => "EXEC".to_owned(),
+        18 => format!("SUNIONSTORE {a} {b} {c}"),
+        19 => "CLIENT LIST".to_owned(),
+        20 => ["QUIT", "RESET", "UNWATCH", "DISCARD"][node.rng.below(4) as usize].to_owned(),
+        _ => format!("CLIENT UNBLOCK {}", 1 + node.rng.below(20)),
+    }
+}

@@ -48,3 +48,23 @@ fn a_long_exec_takes_no_longer_for_each_command() {
     let reply = node.take_text(client);
     assert!(reply.ends_with("+PONG\r\n+PONG\r\n"));
 }
+
+#[test]
+fn no_touch_holds_over_several_shards_and_in_exec() {
+    for (shards, cores) in [(1, 1), (5, 1), (5, 2)] {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let (one, two) = (node.connect(), node.connect());
+        node.run(one, "CLIENT NO-TOUCH ON");
+        node.run(two, "MSET a 1 b 1 c 1 d 1 e 1 f 1");
+        node.advance_us(100_000_000);
+        // Whoever ran last on a shard does not matter.
+        node.run(two, "MGET c d e f");
+        node.run(one, "MGET a b");
+        node.run(two, "MGET c d e f");
+        for words in ["MULTI", "GET a", "GET b", "EXEC"] {
+            node.run(one, words);
+        }
+        assert_eq!(node.run(one, "OBJECT IDLETIME a"), ":100\r\n", "{shards} shards on {cores} cores");
+        assert_eq!(node.run(one, "OBJECT IDLETIME c"), ":0\r\n");
+    }
+}

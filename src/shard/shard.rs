@@ -15,7 +15,7 @@ use crate::base::time::Now;
 use crate::command::ctx::CommandOptions;
 use crate::command::spec::{Group, Run, Spread, Steps};
 use crate::command::{CommandId, Ctx, Spec, Table};
-use crate::keyspace::{Keyspace, ValueKind};
+use crate::keyspace::{Keyspace, Touch, ValueKind};
 use crate::resp::Reply;
 
 /// A transaction over several shards: its coordinator's core and that core's count.
@@ -467,6 +467,7 @@ impl Shard {
 
     fn run_owned(&mut self, call: &OwnedCall, now: Now, out: &mut Vec<u8>) {
         let spec = self.table.spec(call.head.command);
+        self.keyspace.set_touch(if call.head.no_touch { Touch::No } else { Touch::Yes });
         // The error, if any, stands in the reply; who asked counts it.
         let _ = self.run(spec, call.as_call(), now, out);
     }
