@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::batch::Received;
 use super::cron::ProcessInfo;
-use super::{Effect, Host, HostOptions, Mail, MemoryGauge};
+use super::{Effect, Host, HostOptions, Mail, MemoryGauge, Outstanding};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::base::prng::Prng;
@@ -300,25 +300,12 @@ impl Node {
     pub(crate) fn leftover(&self) -> Option<String> {
         for (core, host) in self.hosts.iter().enumerate() {
             let open = self.clients.iter().filter(|client| client.is_open && client.core == core).count();
-            let sessions = host.sessions.iter().flatten().count();
-            for (what, count) in [
-                ("sessions without a client", sessions - open),
-                ("transactions", host.txns.len()),
-                ("questions", host.gathers.len()),
-                (
-                    "parcels at a neighbour",
-                    host.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum(),
-                ),
-                ("requests in parcels", host.outboxes.iter().filter(|outbox| outbox.open.is_some()).count()),
-                ("jobs on shards", host.shards.iter().map(|shard| shard.jobs()).sum()),
-                ("sessions that wait", {
-                    let sessions = host.sessions.iter().flatten();
-                    sessions.filter(|session| session.under_way > 0 || session.replies.waiting() > 0).count()
-                }),
-            ] {
-                if count > 0 {
-                    return Some(format!("core {core}: {count} {what}"));
-                }
+            if host.sessions() > open {
+                return Some(format!("core {core}: {} sessions without a client", host.sessions() - open));
+            }
+            let outstanding = host.outstanding();
+            if outstanding != Outstanding::default() {
+                return Some(format!("core {core}: {outstanding:?}"));
             }
         }
         None
