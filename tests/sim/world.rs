@@ -242,7 +242,9 @@ impl World {
                 }
             }
             100..300 => self.issue(at),
-            300..500 => self.read(at)?,
+            300..500 => {
+                self.read(at)?;
+            }
             _ => {
                 let core = self.rng.below(self.hosts.len() as u64) as usize;
                 self.pass(core, false)?;
@@ -360,13 +362,13 @@ impl World {
         client.unsent.push_back((asked, client.to_send.len()));
     }
 
-    /// A client reads some of what has come.
-    fn read(&mut self, at: usize) -> Result<(), String> {
+    /// A client reads some of what has come. Whether there was something.
+    fn read(&mut self, at: usize) -> Result<bool, String> {
         let piece = 1 + self.rng.below(self.settings.piece_max * 3) as usize;
         let client = &mut self.clients[at];
         let piece = piece.min(client.socket.len());
         if piece == 0 {
-            return Ok(());
+            return Ok(false);
         }
         client.reply.extend(client.socket.drain(..piece));
         client.has_read = true;
@@ -374,7 +376,7 @@ impl World {
             self.clients[at].reply.drain(..len);
             self.answered(at, value)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn answered(&mut self, at: usize, value: Value) -> Result<(), String> {
@@ -399,7 +401,6 @@ impl World {
 
     /// A core's loop goes round once: with all that has come, or with some of it. Whether anything came of it.
     fn pass(&mut self, core: usize, everything: bool) -> Result<bool, String> {
-        self.trace.note(format_args!("core {core}"));
         self.hosts[core].set_now(self.now);
         let mut moved = self.receive(core, everything);
         moved |= self.deliver(core, everything);
@@ -476,7 +477,7 @@ impl World {
             };
             for _ in 0..count {
                 let Some(mail) = self.mesh.take(from, to) else { break };
-                self.trace.note(format_args!("  takes {} from {}", mesh::kind(&mail), from.0));
+                self.trace.note(format_args!("core {core} takes {} from core {}", mesh::kind(&mail), from.0));
                 self.hosts[core].deliver(from, mail);
                 moved = true;
             }
@@ -489,7 +490,7 @@ impl World {
         let mut moved = false;
         for to in (0..self.settings.cores).map(CoreId).filter(|&to| to != from) {
             while let Some(mail) = self.hosts[core].mail_for(to).pop_front() {
-                self.trace.note(format_args!("  sends {} to {}", mesh::kind(&mail), to.0));
+                self.trace.note(format_args!("core {core} sends {} to core {}", mesh::kind(&mail), to.0));
                 match self.mesh.send(from, to, mail) {
                     Sent::Gone => moved = true,
                     Sent::Answered(answer) => {
@@ -574,33 +575,36 @@ impl World {
 
     /// Until nothing moves; then nothing must be left that should be over.
     fn rest(&mut self) -> Result<(), String> {
-        let mut steps = 0;
-        loop {
+        for _ in 0..STEPS_MAX {
+            // As long as something moves at random, at random.
             let mut moved = false;
             for at in 0..self.clients.len() {
-                moved |= !self.clients[at].socket.is_empty();
-                self.read(at)?;
+                moved |= self.read(at)?;
             }
             for core in 0..self.hosts.len() {
-                // Mostly at random at first, then all at once.
-                moved |= self.pass(core, steps > 200)?;
+                moved |= self.pass(core, false)?;
             }
-            let is_sent =
-                self.clients.iter().all(|client| client.to_send.is_empty() && client.socket.is_empty());
-            if steps > 200 && !moved && is_sent && self.mesh.is_empty() {
-                break;
-            }
-            steps += 1;
-            if steps > STEPS_MAX {
-                return Err("it never comes to rest".to_owned());
+            if !moved && !self.everything_moves()? {
+                return self.check_rest();
             }
         }
-        self.trace.note(format_args!("nothing moves"));
-        self.history.events.push(Event::Quiet);
-        self.check_rest()
+        Err("it never comes to rest".to_owned())
     }
 
-    fn check_rest(&self) -> Result<(), String> {
+    /// All that can move does. Whether there was something.
+    fn everything_moves(&mut self) -> Result<bool, String> {
+        let mut moved = false;
+        for core in 0..self.hosts.len() {
+            moved |= self.pass(core, true)?;
+        }
+        let is_read = self.clients.iter().all(|client| client.to_send.is_empty() && client.socket.is_empty());
+        Ok(moved || !is_read || !self.mesh.is_empty())
+    }
+
+    /// Nothing moves: then nothing must be left that should be over.
+    fn check_rest(&mut self) -> Result<(), String> {
+        self.trace.note(format_args!("nothing moves"));
+        self.history.events.push(Event::Quiet);
         let mut blocked = 0;
         for client in &self.clients {
             let Some(asked) = client.asked.front() else { continue };
