@@ -104,9 +104,13 @@ impl Mesh {
         match **rare {
             Rare::Step(txn, shard, _) => {
                 self.finished.insert((txn, shard));
-                Some(Sent::Answered(Mail::Rare(Box::new(Rare::Finish(txn, shard, None)))))
+                Some(Sent::Answered(Mail::Rare(Box::new(Rare::Finish(txn, shard, Vec::new())))))
             }
-            Rare::Finish(txn, shard, None) if self.finished.remove(&(txn, shard)) => Some(Sent::Gone),
+            Rare::Finish(txn, shard, ref calls)
+                if calls.is_empty() && self.finished.remove(&(txn, shard)) =>
+            {
+                Some(Sent::Gone)
+            }
             _ => None,
         }
     }
