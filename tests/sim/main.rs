@@ -5,6 +5,7 @@
 //! cargo test --test sim                                  # some hundreds of seeds
 //! SIM_SEED=77 cargo test --test sim -- --nocapture       # one seed, with all that happens
 //! SIM_SEEDS=100000 cargo test --release --test sim       # many; SIM_MINUTES=30 for as long; SIM_FROM is the first
+//! SIM_SURVEY=1 cargo test --test sim -- --nocapture      # goes on after a failure and tells of each in short
 //! ```
 //!
 //! `world` is the node, its clients and the scheduler; `mesh` carries the mail; `workload` makes the requests, `model`
@@ -117,14 +118,28 @@ fn every_history_is_strictly_serializable() {
     println!("SIM_FROM={from} SIM_SEEDS={count}");
     let start = Instant::now();
     let limit = minutes.map(|minutes| Duration::from_secs(60 * minutes));
-    let (mut seeds, mut operations, mut undecided) = (0u64, 0, 0u64);
+    let goes_on = number_from_env("SIM_SURVEY").is_some();
+    let (mut seeds, mut operations, mut undecided, mut failed) = (0u64, 0, 0u64, 0u64);
     while seeds < count && limit.is_none_or(|limit| start.elapsed() < limit) {
-        let played = must_hold(from.wrapping_add(seeds), &table);
+        let seed = from.wrapping_add(seeds);
         seeds += 1;
+        let played = if goes_on {
+            match play_safely(seed, &table, None, false) {
+                Ok(played) => played,
+                Err(error) => {
+                    failed += 1;
+                    println!("SIM_SEED={seed}: {error}");
+                    continue;
+                }
+            }
+        } else {
+            must_hold(seed, &table)
+        };
         operations += played.operations;
         undecided += u64::from(!played.is_decided);
     }
     println!("{seeds} seeds, {operations} operations, {undecided} undecided, {:.1?}", start.elapsed());
+    assert_eq!(failed, 0, "seeds that failed");
     assert!(undecided * 50 <= seeds, "{undecided} of {seeds} histories have too many orders to be checked");
 }
 

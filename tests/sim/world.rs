@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     /// In 1000 steps, how often a client hangs up, and how often the clock moves.
     hang_ups: u64,
     clock_moves: u64,
+    /// Whether links stand still for a time, while others go on.
+    stalls: bool,
 }
 
 impl Settings {
@@ -86,16 +88,22 @@ impl Settings {
             piece_max: [3, 40, 1000][rng.below(3) as usize],
             hang_ups: if rng.below(3) == 0 { 5 } else { 0 },
             clock_moves: if rng.below(2) == 0 { 20 } else { 0 },
+            stalls: rng.below(2) == 0,
             swarm,
         }
     }
 
-    /// What the sabotage that is to be found needs: it breaks the bookkeeping of commands with two steps.
+    /// What the sabotage that is to be found needs: it breaks the bookkeeping of commands with two steps, and shows only
+    /// where there are several cores.
     pub(crate) fn draw_for_sabotage(rng: &mut Prng, table: &Table) -> Settings {
-        let mut settings = Settings::draw(rng, table);
-        settings.swarm.commands = vec!["MSET", "MGET", "SET", "GET"];
-        settings.swarm.transactions = 0;
-        settings
+        loop {
+            let mut settings = Settings::draw(rng, table);
+            settings.swarm.commands = vec!["MSET", "MGET", "SET", "GET"];
+            settings.swarm.transactions = 0;
+            if settings.swarm.shards > 1 && settings.cores > 1 {
+                return settings;
+            }
+        }
     }
 }
 
@@ -137,6 +145,8 @@ pub(crate) struct World {
     settings: Settings,
     hosts: Vec<Host<Count>>,
     mesh: Mesh,
+    /// For each ordered pair of cores, whether the link between them stands still.
+    is_stalled: Vec<bool>,
     clients: Vec<Client>,
     rng: Prng,
     now: Now,
@@ -184,6 +194,7 @@ impl World {
         let mut world = World {
             hosts,
             mesh: Mesh::new(settings.cores, settings.link_capacity, sabotage),
+            is_stalled: vec![false; usize::from(settings.cores).pow(2)],
             clients: Vec::new(),
             rng,
             now: Now { unix_us: START_MS * 1000, mono: MonoUs(1_000_000) },
@@ -241,8 +252,12 @@ impl World {
                     self.move_clock();
                 }
             }
-            100..300 => self.issue(at),
-            300..500 => {
+            100..120 if self.settings.stalls => {
+                let link = self.rng.below(self.is_stalled.len() as u64) as usize;
+                self.is_stalled[link] = self.rng.below(2) == 0;
+            }
+            120..320 => self.issue(at),
+            320..500 => {
                 self.read(at)?;
             }
             _ => {
@@ -471,6 +486,7 @@ impl World {
             let waiting = self.mesh.waiting(from, to);
             let count = match self.rng.below(3) {
                 _ if everything => waiting,
+                _ if self.is_stalled[from.index() * self.hosts.len() + core] => 0,
                 0 => 0,
                 1 => waiting.min(1),
                 _ => self.rng.below(waiting as u64 + 1) as usize,

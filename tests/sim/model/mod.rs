@@ -212,6 +212,11 @@ impl State {
     /// Carries out an action of a client; what its reply may be.
     pub(crate) fn act(&mut self, client: usize, action: &Action) -> Expect {
         match action {
+            // Who waits is told that there is nothing, whatever the key holds by then.
+            Action::Run(request) if action.is_blocking() => match self.run(request) {
+                Expect::Exactly(error @ Value::Error(_)) => Expect::OneOf(vec![error, Value::NullArray]),
+                expected => expected,
+            },
             Action::Run(request) => self.run(request),
             Action::Watch(names) => {
                 self.watches.entry(client).or_default().names.extend(names.iter().cloned());
