@@ -317,7 +317,8 @@ impl<T: Ticks> Host<T> {
         };
         let claims = program.claims(self.shape());
         let is_alone = claims.iter().all(|(other, _)| *other == shard)
-            && watched.iter().all(|watched| watched.shard == shard);
+            && watched.iter().all(|watched| watched.shard == shard)
+            && !program.has_spread();
         let place = self.local[shard.index()].map(usize::from).filter(|_| is_alone);
         let is_free = |place: usize| {
             let shard = &self.shards[place];

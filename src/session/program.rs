@@ -129,6 +129,11 @@ impl Program {
         all
     }
 
+    /// Whether there is a command about which something is decided between its steps, be it on a single shard.
+    pub fn has_spread(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Spread(..)))
+    }
+
     /// Whether all commands on data are on one shard, and nothing has to be decided between them; which one.
     pub fn only_shard(&self) -> Option<ShardId> {
         let mut only = None;

@@ -51,38 +51,23 @@ impl State {
             ["LINDEX", _, "0"] => {
                 self.value(&name).and_then(|list: List| exactly(bulk_or_null(list.front().cloned())))
             }
-            ["LMOVE", _, target, from, to] => {
-                let moved = self.move_element(&name, &(db, target.into()), from, to);
-                moved.and_then(|element| exactly(bulk_or_null(element)))
-            }
-            ["BLMOVE", _, target, from, to, _] => {
-                // Nothing at once, within MULTI, is not nothing after a time.
-                let nothing = || Expect::OneOf(vec![Value::Null, Value::NullArray]);
-                let moved = self.move_element(&name, &(db, target.into()), from, to);
-                moved.map(|element| {
-                    element.map_or_else(nothing, |element| Expect::Exactly(Value::Bulk(element)))
-                })
+            ["LMOVE", _, target, from, to] | ["BLMOVE", _, target, from, to, _] => {
+                self.move_element(&name, &(db, target.into()), from, to)
             }
             ["BLPOP" | "BRPOP", ref keys @ .., _] => self.pop_first(db, keys, side),
             _ => return None,
         })
     }
 
-    fn move_element(
-        &mut self,
-        source: &Name,
-        target: &Name,
-        from: &str,
-        to: &str,
-    ) -> Result<Option<String>, Value> {
+    fn move_element(&mut self, source: &Name, target: &Name, from: &str, to: &str) -> Outcome {
         // What the target is does not matter where there is nothing to move.
         if self.read::<List>(source)?.is_none() {
-            return Ok(None);
+            return exactly(Value::Null);
         }
         self.read::<List>(target)?;
         let element = self.edit(source, |list: &mut List| pop(list, from))?.expect("no list is empty");
         self.edit(target, |list: &mut List| push(list, to, element.clone()))?;
-        Ok(Some(element))
+        exactly(Value::Bulk(element))
     }
 
     /// From the first list that is there; nothing from none is what a client is told whose time is up.

@@ -212,8 +212,9 @@ impl State {
     /// Carries out an action of a client; what its reply may be.
     pub(crate) fn act(&mut self, client: usize, action: &Action) -> Expect {
         match action {
-            // Who waits is told that there is nothing, whatever the key holds by then.
+            // Who has waited is told so by a null array, whatever the command and whatever the key holds by then.
             Action::Run(request) if action.is_blocking() => match self.run(request) {
+                Expect::Exactly(Value::Null) => Expect::Exactly(Value::NullArray),
                 Expect::Exactly(error @ Value::Error(_)) => Expect::OneOf(vec![error, Value::NullArray]),
                 expected => expected,
             },
@@ -262,11 +263,8 @@ impl State {
     /// Whether a client that asks for this would have to wait: for an element, or for the key to be a list again.
     pub(crate) fn would_block(&self, action: &Action) -> bool {
         let Action::Run(request) = action else { return false };
-        match self.clone().run(request) {
-            Expect::Exactly(Value::NullArray | Value::Error(_)) => true,
-            Expect::OneOf(values) => values.contains(&Value::NullArray),
-            _ => false,
-        }
+        let expected = self.clone().run(request);
+        matches!(expected, Expect::Exactly(Value::Null | Value::NullArray | Value::Error(_)))
     }
 
     fn run(&mut self, request: &Request) -> Expect {
