@@ -108,8 +108,8 @@ impl<'a> Checker<'a> {
 
     fn invoked(&mut self, number: usize, worlds: &BTreeSet<World>) -> BTreeSet<World> {
         let new = &self.history.operations[number];
-        if new.reply.is_none() && !new.scope.writes {
-            // Nobody can tell whether it ever took place.
+        if new.reply.is_none() && !new.action.touched().writes {
+            // Its client is gone: nobody can tell whether it ever took place.
             return worlds.clone();
         }
         let place = self.places.iter().position(Option::is_none).expect("few operations at a time");

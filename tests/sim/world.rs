@@ -156,10 +156,15 @@ pub(crate) struct World {
     clients_seen: usize,
     /// Operations of this window that are still to be sent.
     to_issue: usize,
+    /// Requests of this window that nobody waits for any more.
+    lost: usize,
 }
 
 /// The wall clock at the start, in milliseconds.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
+
+/// How many requests of a window may stay without an answer: of each the checker has to suppose both.
+const LOST_MAX: usize = 5;
 
 /// More steps than a window needs to come to rest.
 const STEPS_MAX: usize = 100_000;
@@ -203,6 +208,7 @@ impl World {
             unique: 0,
             clients_seen: 0,
             to_issue: 0,
+            lost: 0,
             settings,
         };
         world.trace.note(format_args!("{:?}", world.settings));
@@ -287,7 +293,8 @@ impl World {
     /// The client is gone without a word, or sends no more; another takes its place.
     fn hang_up(&mut self, at: usize) {
         let client = &mut self.clients[at];
-        if client.ends || !client.is_open {
+        let lost = client.asked.len();
+        if client.ends || !client.is_open || self.lost + lost > LOST_MAX {
             return;
         }
         if self.rng.below(3) == 0 {
@@ -295,6 +302,7 @@ impl World {
             client.ends = true;
         } else {
             self.trace.note(format_args!("client {} hangs up", client.number));
+            self.lost += lost;
             self.drop_client(at);
         }
     }
@@ -621,6 +629,7 @@ impl World {
     fn check_rest(&mut self) -> Result<(), String> {
         self.trace.note(format_args!("nothing moves"));
         self.history.events.push(Event::Quiet);
+        self.lost = 0;
         let mut blocked = 0;
         for client in &self.clients {
             let Some(asked) = client.asked.front() else { continue };
