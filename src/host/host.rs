@@ -84,6 +84,23 @@ pub enum Effect {
     },
 }
 
+/// What a core has under way: all zero once everything that its clients asked for is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outstanding {
+    /// Sessions that are owed a reply.
+    pub waiting_sessions: usize,
+    /// Transactions that this core coordinates.
+    pub transactions: usize,
+    /// Questions that this core has asked the cores.
+    pub questions: usize,
+    /// Parcels at a neighbour.
+    pub parcels: usize,
+    /// Parcels that still gather requests.
+    pub open_parcels: usize,
+    /// Calls and parts of transactions that hold or await locks on this core's shards.
+    pub jobs: usize,
+}
+
 /// See the module.
 pub struct Host<T> {
     pub(super) id: CoreId,
@@ -341,6 +358,25 @@ impl<T: Ticks> Host<T> {
         self.stats.ring_enters = enters;
         self.stats.pass_us_sum += us;
         self.stats.pass_us_max = self.stats.pass_us_max.max(us);
+    }
+
+    /// How many sessions there are, those included whose connection is gone while something that they asked for is
+    /// under way.
+    pub fn sessions(&self) -> usize {
+        self.sessions.iter().flatten().count()
+    }
+
+    /// What is under way, for whoever wants to see that nothing is left over.
+    pub fn outstanding(&self) -> Outstanding {
+        let is_waiting = |session: &&Box<Session>| session.under_way > 0 || session.replies.waiting() > 0;
+        Outstanding {
+            waiting_sessions: self.sessions.iter().flatten().filter(is_waiting).count(),
+            transactions: self.txns.len(),
+            questions: self.gathers.len(),
+            parcels: self.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum(),
+            open_parcels: self.outboxes.iter().filter(|outbox| outbox.open.is_some()).count(),
+            jobs: self.shards.iter().map(Shard::jobs).sum(),
+        }
     }
 
     /// The core goes to sleep.

@@ -34,6 +34,6 @@ pub mod sessionops;
 mod tests;
 mod txn;
 
-pub use host::{Effect, Host, HostOptions};
+pub use host::{Effect, Host, HostOptions, Outstanding};
 pub use mail::Mail;
 pub use memory::MemoryGauge;

@@ -476,11 +476,15 @@ impl Keyspace {
 
     /// Exchanges two databases (SWAPDB).
     pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
+        // With itself it has not changed, for those who watch its keys, though Redis counts it as a change.
+        self.core.dirty += 1;
+        if a == b {
+            return;
+        }
         self.note_all(&[a, b]);
         self.databases.swap(a.index(), b.index());
         self.core.volatile_by_fields.swap(a.index(), b.index());
         self.note_all(&[a, b]);
-        self.core.dirty += 1;
     }
 
     /// All observed keys of these databases that are there now are about to change, or just have.

@@ -171,8 +171,8 @@ impl<M: Send> End<M> {
         (0..self.mesh.cores).all(|from| self.mesh.rings[from * self.mesh.cores + self.core].is_empty())
     }
 
-    /// Says that this core is going to sleep, and whether it expects mail that could otherwise wait. Whether it may: not
-    /// if mail has come meanwhile.
+    /// Says that this core is going to sleep, and whether it expects mail that could otherwise wait. Whether it may:
+    /// not if mail has come meanwhile.
     pub fn park(&mut self, expecting: bool) -> bool {
         let parked = if expecting { EXPECTING } else { ASLEEP };
         self.mesh.parked[self.core].0.store(parked, Ordering::SeqCst);
@@ -189,8 +189,8 @@ impl<M: Send> End<M> {
         self.mesh.parked[self.core].0.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// After mail was put into the ring to `to`: the descriptor of its network ring if it sleeps and is to be woken. Mail
-    /// that can wait wakes only a core that expects it.
+    /// After mail was put into the ring to `to`: the descriptor of its network ring if it sleeps and is to be woken.
+    /// Mail that can wait wakes only a core that expects it.
     #[inline]
     pub fn to_wake(&mut self, to: CoreId, can_wait: bool) -> Option<RawFd> {
         // The mail must be visible before we look whether the other sleeps; `park` does the opposite.

@@ -57,9 +57,11 @@ pub enum End {
 }
 
 impl End {
-    /// What the client is answered, `nothing` being its command's word for that.
+    /// What the client is answered, `nothing` being its command's word for that. To BLMOVE nothing is a null string
+    /// where it cannot wait, and a null array once it has (Redis: `replyToBlockedClientOnTimeout`).
     pub fn reply(self, nothing: Vec<u8>) -> Vec<u8> {
         match self {
+            End::Timeout | End::Over if nothing == b"$-1\r\n" => b"*-1\r\n".to_vec(),
             End::Timeout | End::Over => nothing,
             End::Error => b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec(),
         }

@@ -1,0 +1,177 @@
+//! The simulator: a whole node of several cores, with its clients, in one thread and repeatable by a number, and a
+//! checker that says whether what the clients saw is what one machine doing one thing at a time could have shown them.
+//!
+//! ```sh
+//! cargo test --test sim                                  # some hundreds of seeds
+//! SIM_SEED=77 cargo test --test sim -- --nocapture       # one seed, with all that happens
+//! SIM_SEEDS=100000 cargo test --release --test sim       # many; SIM_MINUTES=30 for as long; SIM_FROM is the first
+//! SIM_SURVEY=1 cargo test --test sim -- --nocapture      # goes on after a failure and tells of each in short
+//! ```
+//!
+//! `world` is the node, its clients and the scheduler; `mesh` carries the mail; `workload` makes the requests, `model`
+//! says what they mean, `checker` looks for an order that explains the replies. What is not simulated is `runtime`.
+
+mod checker;
+mod history;
+mod mesh;
+mod model;
+mod reply;
+mod trace;
+mod workload;
+mod world;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use checker::Verdict;
+use mesh::Sabotage;
+use ringward::base::prng::Prng;
+use ringward::command::Table;
+use trace::Trace;
+use world::{Settings, World, START_MS};
+
+/// How many seeds `cargo test` plays.
+const SEEDS: u64 = 300;
+
+/// Seeds that once failed: `seed # what it found`.
+const SEEDS_THAT_FAILED: &str = include_str!("seeds.txt");
+
+/// What a seed came to.
+struct Played {
+    operations: usize,
+    worlds: usize,
+    trace_hash: u64,
+    is_decided: bool,
+}
+
+fn table() -> Arc<Table> {
+    Arc::new(Table::new(&[]).expect("the table is sound"))
+}
+
+/// Plays a seed and checks what came of it.
+fn play(seed: u64, table: &Arc<Table>, sabotage: Option<Sabotage>, is_shown: bool) -> Result<Played, String> {
+    let mut rng = Prng::new(seed);
+    let settings = match sabotage {
+        None => Settings::draw(&mut rng, table),
+        Some(_) => Settings::draw_for_sabotage(&mut rng, table),
+    };
+    let shards = settings.swarm.shards;
+    let world = World::new(seed, settings, table.clone(), sabotage, Trace::new(is_shown));
+    let (history, trace_hash) = world.run()?;
+    let played = |worlds, is_decided| {
+        let operations = history.operations.len();
+        Played { operations, worlds, trace_hash, is_decided }
+    };
+    match checker::check(&history, model::State::new(START_MS), shards) {
+        Verdict::Explained { worlds } => Ok(played(worlds, true)),
+        Verdict::Undecided => Ok(played(0, false)),
+        Verdict::Unexplained { at, why } => {
+            Err(format!("no order of the commands explains the last event:\n{}{why}", history.excerpt(at)))
+        }
+    }
+}
+
+/// The same, where a panic is a failure, too.
+fn play_safely(
+    seed: u64,
+    table: &Arc<Table>,
+    sabotage: Option<Sabotage>,
+    is_shown: bool,
+) -> Result<Played, String> {
+    let played = std::panic::catch_unwind(AssertUnwindSafe(|| play(seed, table, sabotage, is_shown)));
+    played.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("without words")))
+    })
+}
+
+/// Plays a seed; where it fails, once more with all that happens.
+fn must_hold(seed: u64, table: &Arc<Table>) -> Played {
+    play_safely(seed, table, None, false).unwrap_or_else(|error| {
+        println!("SIM_SEED={seed} fails; what happens in it:");
+        let again = play_safely(seed, table, None, true).err();
+        assert_eq!(again.as_ref(), Some(&error), "the second time it went otherwise");
+        panic!("SIM_SEED={seed} cargo test --test sim: {error}");
+    })
+}
+
+fn number_from_env(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn every_history_is_strictly_serializable() {
+    let table = table();
+    if let Some(seed) = number_from_env("SIM_SEED") {
+        println!("SIM_SEED={seed}");
+        let played =
+            play(seed, &table, None, true).unwrap_or_else(|error| panic!("SIM_SEED={seed}: {error}"));
+        println!("{} operations, at most {} worlds at a time", played.operations, played.worlds);
+        return;
+    }
+    let from = number_from_env("SIM_FROM").unwrap_or_else(|| u64::from(std::process::id()) << 20);
+    let minutes = number_from_env("SIM_MINUTES");
+    let count = number_from_env("SIM_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else { SEEDS });
+    println!("SIM_FROM={from} SIM_SEEDS={count}");
+    let start = Instant::now();
+    let limit = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let goes_on = number_from_env("SIM_SURVEY").is_some();
+    let (mut seeds, mut operations, mut undecided, mut failed) = (0u64, 0, 0u64, 0u64);
+    while seeds < count && limit.is_none_or(|limit| start.elapsed() < limit) {
+        let seed = from.wrapping_add(seeds);
+        seeds += 1;
+        let played = if goes_on {
+            match play_safely(seed, &table, None, false) {
+                Ok(played) => played,
+                Err(error) => {
+                    failed += 1;
+                    println!("SIM_SEED={seed}: {error}");
+                    continue;
+                }
+            }
+        } else {
+            must_hold(seed, &table)
+        };
+        operations += played.operations;
+        undecided += u64::from(!played.is_decided);
+    }
+    println!("{seeds} seeds, {operations} operations, {undecided} undecided, {:.1?}", start.elapsed());
+    assert_eq!(failed, 0, "seeds that failed");
+    assert!(undecided * 50 <= seeds, "{undecided} of {seeds} histories have too many orders to be checked");
+}
+
+#[test]
+fn a_seed_always_plays_the_same() {
+    let table = table();
+    let from = u64::from(std::process::id()) << 20;
+    for seed in from..from + 20 {
+        let first = must_hold(seed, &table);
+        let second = must_hold(seed, &table);
+        assert_eq!(first.trace_hash, second.trace_hash, "SIM_SEED={seed}");
+    }
+}
+
+#[test]
+fn seeds_that_once_failed_hold() {
+    let table = table();
+    let seeds = SEEDS_THAT_FAILED.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
+    for seed in seeds {
+        must_hold(seed, &table);
+    }
+}
+
+/// The canary: if this is not found, the others would not be either.
+#[test]
+fn locks_that_are_let_go_too_early_are_found() {
+    let table = table();
+    let found = (0..SEEDS).find_map(|seed| {
+        let error = play_safely(seed, &table, Some(Sabotage::EarlyFinish), false).err()?;
+        Some((seed, error))
+    });
+    let (seed, error) = found.expect("half of an MSET was visible, and nothing was noticed");
+    println!("seed {seed}: {error}");
+    assert!(error.contains("no order of the commands"), "seed {seed}: {error}");
+}
