@@ -901,8 +901,8 @@ fn a_wait_for_keys_ends() {
         for (words, nothing) in [
             ("BLPOP a b 0.1", "*-1\r\n"),
             ("BRPOP a 0.1", "*-1\r\n"),
-            ("BLMOVE a b LEFT LEFT 0.1", "$-1\r\n"),
-            ("BRPOPLPUSH a b 0.1", "$-1\r\n"),
+            ("BLMOVE a b LEFT LEFT 0.1", "*-1\r\n"),
+            ("BRPOPLPUSH a b 0.1", "*-1\r\n"),
             ("BLMPOP 0.1 2 a b LEFT", "*-1\r\n"),
         ] {
             assert_eq!(block(&mut node, one, words), "");

@@ -57,9 +57,11 @@ pub enum End {
 }
 
 impl End {
-    /// What the client is answered, `nothing` being its command's word for that.
+    /// What the client is answered, `nothing` being its command's word for that. As in Redis, who has waited in vain
+    /// is answered with the null of arrays, also where the command's own is that of strings.
     pub fn reply(self, nothing: Vec<u8>) -> Vec<u8> {
         match self {
+            End::Timeout | End::Over if nothing == b"$-1\r\n" => b"*-1\r\n".to_vec(),
             End::Timeout | End::Over => nothing,
             End::Error => b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec(),
         }
@@ -177,6 +179,13 @@ impl Waiters {
 mod tests {
     use super::*;
     use crate::base::ids::CoreId;
+
+    #[test]
+    fn who_has_waited_in_vain_gets_a_null_array() {
+        for (nothing, reply) in [("$-1\r\n", "*-1\r\n"), ("*-1\r\n", "*-1\r\n"), ("_\r\n", "_\r\n")] {
+            assert_eq!(End::Timeout.reply(nothing.into()), reply.as_bytes());
+        }
+    }
 
     fn ticket(session: u32) -> Ticket {
         Ticket { core: CoreId(0), session, slot: 0 }

@@ -158,11 +158,14 @@ impl Pair {
         let bytes: Vec<u8> = batch.iter().flat_map(|sent| request(&sent.words)).collect();
         let [expected, actual] = [&mut self.redis[by], &mut self.ringward[by]].map(|client| {
             client.send(&bytes);
-            (0..batch.len()).map_while(|_| client.try_read().ok()).collect::<Vec<Value>>()
+            (0..batch.len()).map_while(|_| client.try_read().inspect_err(|e| println!("DBG {e:?}")).ok()).collect::<Vec<Value>>()
         });
-        assert_eq!(expected.len(), batch.len(), "redis-server has answered everything");
+        if let Some(unanswered) = batch.get(expected.len()) {
+            panic!("redis-server does not answer {unanswered}");
+        }
         batch.iter().enumerate().find_map(|(at, sent)| {
             let actual = actual.get(at);
+            if actual.is_none() { for s in batch { println!("DBGB {s}"); } println!("DBGL {}", self.server.log()); std::process::exit(1); }
             let same = actual.is_some_and(|actual| self.agree(sent, &expected[at], actual));
             (!same).then(|| Difference {
                 at,
@@ -221,8 +224,13 @@ impl Pair {
 
     /// Finds the shortest part of the history that still shows a difference, and fails.
     fn explain(&mut self, seed: u64, history: &[Sent], found: &Difference) -> ! {
-        let last = history.last().unwrap().to_string();
-        println!("RINGWARD_SEED={seed}: {last}\n  expected {}\n  actual   {}", found.expected, found.actual);
+        
+        let last: Vec<_> = history.iter().rev().take(8).rev().map(Sent::to_string).collect();
+        let last = last.join("\n");
+        println!(
+            "RINGWARD_SEED={seed}, in the end:\n{last}\n  expected {}\n  actual   {}",
+            found.expected, found.actual
+        );
         let mut shortest = history.to_vec();
         let mut difference = None;
         let mut chunk = shortest.len();
@@ -252,7 +260,7 @@ impl Pair {
                 found.expected,
                 found.actual
             ),
-            None => panic!("RINGWARD_SEED={seed}: seen once, not again; {last}"),
+            None => panic!("RINGWARD_SEED={seed}: seen once, not again, in the end:\n{last}"),
         }
     }
 

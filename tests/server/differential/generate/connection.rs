@@ -57,7 +57,7 @@ pub(super) fn command(r: &mut Random) -> Words {
             key(r),
             key(r),
         ],
-        26 => words_of(&["COMMAND", r.pick(&["foo", "GETKEYS"]), "x"]),
+        26 => words_of(&["COMMAND", r.pick(&["foo", "GETKEYS"]), "x", "y"]),
         27 => words_of(&["OBJECT", r.pick(&["foo", "ENCODING", "HELPx"])]),
         28 => words_of(&["DEBUG", r.pick(&["foo", "SLEEP", "DIGEST-VALUE", "SET-ACTIVE-EXPIRE"])]),
         _ => words_of(&["HELLO"]),

@@ -129,7 +129,7 @@ impl Generator {
         // What is left may be a command that lists everything, which differs from version to version.
         if words.is_empty()
             || words[0].is_empty()
-            || words[0].eq_ignore_ascii_case(b"COMMAND") && words.len() < 3
+            || words[0].eq_ignore_ascii_case(b"COMMAND") && words.len() < 4
         {
             return words_of(&["PING"]);
         }

@@ -179,7 +179,7 @@ pub(super) fn count(r: &mut Random) -> Vec<u8> {
 /// A timeout that is soon over, or a bad one. None is so long that only Redis 7.2 refuses it, or that one could wait.
 pub(super) fn timeout(r: &mut Random) -> Vec<u8> {
     match r.below(5) {
-        0 => r.pick(&["x", "", "-1", "-0.001", "-inf", "nan", " 1", "1 "]).into(),
+        0 => r.pick(&["x", "", "-1", "-0.5", "-inf", "nan", " 1", "1 "]).into(),
         _ => r.pick(&["0.001", "0.002", "1e-3", "0x0.01", ".003"]).into(),
     }
 }
