@@ -368,9 +368,10 @@ impl<T: Ticks> Host<T> {
 
     /// What is under way, for whoever wants to see that nothing is left over.
     pub fn outstanding(&self) -> Outstanding {
-        let is_waiting = |session: &&Box<Session>| session.under_way > 0 || session.replies.waiting() > 0;
+        let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
+        let is_waiting = |session: &&Session| session.under_way > 0 || session.replies.waiting() > 0;
         Outstanding {
-            waiting_sessions: self.sessions.iter().flatten().filter(is_waiting).count(),
+            waiting_sessions: sessions.filter(is_waiting).count(),
             transactions: self.txns.len(),
             questions: self.gathers.len(),
             parcels: self.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum(),

@@ -295,6 +295,14 @@ impl<T: Ticks> Host<T> {
                     head.db = crate::base::ids::DbIndex(number);
                 }
             }
+            if let Run::Session(SessionOp::Hello) = spec.run {
+                // What follows it is answered in the version that it chooses.
+                match args.as_args().get(1) {
+                    Some(b"2") => head.proto = crate::resp::Proto::Resp2,
+                    Some(b"3") => head.proto = crate::resp::Proto::Resp3,
+                    _ => {}
+                }
+            }
             if matches!(spec.run, Run::Shard(..)) {
                 self.command_stats[command.index()].record_untracked(0);
             }

@@ -180,6 +180,13 @@ mod tests {
     use super::*;
     use crate::base::ids::CoreId;
 
+    #[test]
+    fn who_has_waited_in_vain_gets_a_null_array() {
+        for (nothing, reply) in [("$-1\r\n", "*-1\r\n"), ("*-1\r\n", "*-1\r\n"), ("_\r\n", "_\r\n")] {
+            assert_eq!(End::Timeout.reply(nothing.into()), reply.as_bytes());
+        }
+    }
+
     fn ticket(session: u32) -> Ticket {
         Ticket { core: CoreId(0), session, slot: 0 }
     }

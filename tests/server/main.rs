@@ -6,10 +6,12 @@
 mod harness;
 
 mod atomicity;
+mod blocking;
 mod config;
 mod connections;
 mod differential;
 mod expiry;
 mod memory;
+mod money;
 mod protocol;
 mod scan;
