@@ -3,8 +3,8 @@
 //! Two clients of each server take turns, so that a transaction of one can be spoilt by the other. Anything that
 //! differs and is not `replies::KNOWN` is a bug, and the sequence that shows it is made as short as it can be.
 //!
-//! `RINGWARD_SEED` is 1 if it is not given, other numbers are other runs; `RINGWARD_STEPS` sets how many commands each of
-//! the tests sends.
+//! `RINGWARD_SEED` is 1 if it is not given, other numbers are other runs; `RINGWARD_STEPS` sets how many commands each
+//! of the tests sends.
 
 mod generate;
 mod replies;
