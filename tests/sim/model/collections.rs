@@ -65,6 +65,15 @@ impl State {
             return exactly(Value::Null);
         }
         self.read::<List>(target)?;
+        if source == target {
+            // The list is never empty in between: it stays, and so does its expiry.
+            let element = self.edit(source, |list: &mut List| {
+                let element = pop(list, from).expect("no list is empty");
+                push(list, to, element.clone());
+                element
+            })?;
+            return exactly(Value::Bulk(element));
+        }
         let element = self.edit(source, |list: &mut List| pop(list, from))?.expect("no list is empty");
         self.edit(target, |list: &mut List| push(list, to, element.clone()))?;
         exactly(Value::Bulk(element))
