@@ -9,9 +9,11 @@ use super::generic::sort_keys;
 use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread};
 use super::Ctx;
 use crate::base::error::CommandError;
+use crate::base::ids::DbIndex;
+use crate::base::key::Key;
 use crate::base::num::parse_i64;
 use crate::base::time::UnixMs;
-use crate::keyspace::{EntryView, NewValue, SetExpire, ValueKind, Version};
+use crate::keyspace::{EntryView, Keyspace, NewValue, SetExpire, ValueKind, Version};
 use crate::resp::Args;
 
 /// The rows of this family.
@@ -90,19 +92,14 @@ fn export(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn import(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let exported = Exported::parse(args.at(2)).ok_or(CommandError::BAD_ENTRY)?;
-    let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
-    let Exported { value, expire_at, access } = exported;
-    match value {
-        Value::String(string) => {
-            let mut slot = ctx.keyspace.find(ctx.db, key, now);
-            slot.set(string, expire_at.map_or(SetExpire::Clear, SetExpire::At));
-            slot.set_access(access);
-        }
-        Value::Collection(kind, bytes) => {
-            if !ctx.keyspace.import(ctx.db, key, now, (kind, &bytes), (expire_at, access)) {
-                return Err(CommandError::BAD_ENTRY);
-            }
-        }
+    let (db, key, now) = (ctx.db, ctx.first_key(args.at(1)), ctx.now_ms());
+    let put = |keyspace: &mut Keyspace| exported.put(keyspace, db, key, now);
+    let is_whole = match db == ctx.keyspace.scratch() {
+        true => ctx.keyspace.uncounted(put),
+        false => put(ctx.keyspace),
+    };
+    if !is_whole {
+        return Err(CommandError::BAD_ENTRY);
     }
     ctx.reply.ok();
     Ok(())
@@ -110,7 +107,7 @@ fn import(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn forget(ctx: &mut Ctx<'_, '_>, _: Args<'_>) -> Result<(), CommandError> {
     let scratch = ctx.keyspace.scratch();
-    ctx.keyspace.flush(scratch);
+    ctx.keyspace.uncounted(|keyspace| keyspace.flush(scratch));
     ctx.reply.ok();
     Ok(())
 }
@@ -174,6 +171,22 @@ impl<'a> Exported<'a> {
             }
         };
         Exported { value, expire_at: entry.expire_at, access: entry.access }
+    }
+
+    /// Puts the entry under a key, whatever is there. False if the value is damaged: nothing is changed.
+    fn put(self, keyspace: &mut Keyspace, db: DbIndex, key: Key<'_>, now: UnixMs) -> bool {
+        let Exported { value, expire_at, access } = self;
+        match value {
+            Value::String(string) => {
+                let mut slot = keyspace.find(db, key, now);
+                slot.set(string, expire_at.map_or(SetExpire::Clear, SetExpire::At));
+                slot.set_access(access);
+                true
+            }
+            Value::Collection(kind, bytes) => {
+                keyspace.import(db, key, now, (kind, &bytes), (expire_at, access))
+            }
+        }
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -276,6 +289,22 @@ mod tests {
         shard.now_ms += 2;
         assert_eq!(shard.run("_export k"), "$-1\r\n");
         assert_eq!(shard.keyspace.stats().misses, 0);
+    }
+
+    #[test]
+    fn what_is_lent_is_no_change_of_the_data() {
+        let mut shard = Harness::new();
+        for setup in ["SET k 12", "RPUSH l 1 2"] {
+            shard.run(setup);
+            let reply = shard.run_args(&[&b"_export"[..], setup.split(' ').nth(1).unwrap().as_bytes()]);
+            let (db, dirty) = (shard.db, shard.keyspace.dirty());
+            shard.db = shard.keyspace.scratch();
+            assert_eq!(shard.run_args(&[&b"_import"[..], b"lent", as_bulk(&reply).unwrap()]), b"+OK\r\n");
+            assert_eq!(shard.run("_forget k"), "+OK\r\n");
+            assert!(shard.keyspace.is_empty(shard.db));
+            assert_eq!(shard.keyspace.dirty(), dirty);
+            shard.db = db;
+        }
     }
 
     #[test]

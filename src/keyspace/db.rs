@@ -561,6 +561,14 @@ impl Keyspace {
         self.core.dirty
     }
 
+    /// Does something that changes no data of any client: with the scratch database, where values are only lent.
+    pub fn uncounted<R>(&mut self, f: impl FnOnce(&mut Keyspace) -> R) -> R {
+        let dirty = self.core.dirty;
+        let result = f(self);
+        self.core.dirty = dirty;
+        result
+    }
+
     /// A save has put `saved` changes on disk.
     pub fn reset_dirty(&mut self, saved: u64) {
         self.core.dirty = self.core.dirty.saturating_sub(saved);
