@@ -36,6 +36,24 @@ fn a_refused_exec_ends_the_transaction() {
 }
 
 #[test]
+fn what_is_refused_in_exec_has_its_place_in_the_reply() {
+    for (shards, cores) in [(1, 1), (2, 2)] {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let client = node.connect();
+        // Nothing is left for a shard where the keys are on several.
+        for words in ["MULTI", "ECHO a", "BRPOPLPUSH k4 k3 x", "ECHO b"] {
+            node.run(client, words);
+        }
+        let refused = "-ERR timeout is not a float or out of range\r\n";
+        assert_eq!(
+            node.run(client, "EXEC"),
+            format!("*3\r\n$1\r\na\r\n{refused}$1\r\nb\r\n"),
+            "{shards} shards"
+        );
+    }
+}
+
+#[test]
 fn a_long_exec_takes_no_longer_for_each_command() {
     let mut node = Node::new(1, 1, 1, &[]);
     let client = node.connect();

@@ -43,7 +43,7 @@ pub enum Item {
     Single(ShardId, OwnedCall),
     /// It was taken apart.
     Spread(Plan, Vec<PlannedPart>),
-    /// It was refused: this is its reply.
+    /// It was refused: this is its reply. (In a program an item that is done with, too.)
     Refused(Vec<u8>),
     /// The host runs it at the end.
     Other(OwnedCall),
@@ -111,8 +111,12 @@ impl Program {
         Program::new(items, Form::Exec, proto)
     }
 
-    fn new(items: Vec<Item>, form: Form, proto: Proto) -> Program {
-        let replies = items.iter().map(|_| None).collect();
+    fn new(mut items: Vec<Item>, form: Form, proto: Proto) -> Program {
+        let reply = |item: &mut Item| match item {
+            Item::Refused(reply) => Some(std::mem::take(reply)),
+            Item::Single(..) | Item::Spread(..) | Item::Other(_) => None,
+        };
+        let replies = items.iter_mut().map(reply).collect();
         Program { items, replies, next: 0, next_other: 0, running: None, sent: Vec::new(), form, proto }
     }
 
@@ -188,7 +192,7 @@ impl Program {
                     let calls = parts.into_iter().map(|part| (part.shard, part.calls)).collect();
                     self.run_plan(at, plan, calls, &mut step);
                 }
-                Item::Refused(reply) => self.replies[at] = Some(reply),
+                Item::Refused(_) => {}
                 other @ Item::Other(_) => self.items[at] = other,
             }
         }
