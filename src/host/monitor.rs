@@ -89,9 +89,9 @@ impl<T: Ticks> Host<T> {
             if matches!(session.state, State::Closing | State::Closed) {
                 continue;
             }
-            session.replies.push(line);
+            session.push_message(line);
             mark_dirty(session, index, &mut self.dirty);
-            if limit > 0 && session.replies.pending_bytes() as u64 >= limit {
+            if limit > 0 && session.owed_bytes() as u64 >= limit {
                 self.drop_slow_reader(index);
             }
         }

@@ -53,6 +53,49 @@ fn what_is_refused_in_exec_has_its_place_in_the_reply() {
     }
 }
 
+/// What monitors are shown while EXEC waits for other cores comes before EXEC's reply, not within.
+#[test]
+fn a_monitor_may_run_exec() {
+    for seed in 0..20 {
+        let mut node = Node::new(2, 2, seed, &[]);
+        let (monitor, other) = (node.connect_to(0), node.connect_to(0));
+        for words in ["MONITOR", "MULTI", "CONFIG RESETSTAT", "PING"] {
+            node.run(monitor, words);
+        }
+        node.hold(1, 0);
+        node.send(monitor, &request(&[b"EXEC"]));
+        node.quiesce();
+        node.release(1, 0);
+        // In the pass in which the answers of the other core come, or in one before it.
+        node.send(other, &[request(&[b"GET", b"a"]), request(&[b"GET", b"b"])].concat());
+        node.quiesce();
+        let shown = node.take_text(monitor);
+        let (lines, reply) = shown.split_once("\r\n*").unwrap();
+        assert_eq!(reply, "2\r\n+OK\r\n+PONG\r\n", "seed {seed}");
+        assert!(lines.contains("\"GET\" \"a\"") && lines.contains("\"GET\" \"b\""), "seed {seed}: {lines}");
+    }
+}
+
+#[test]
+fn a_client_that_ends_itself_in_exec_has_its_reply_first() {
+    for (shards, cores) in [(1, 1), (2, 2)] {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let client = node.connect();
+        let id = node.run(client, "CLIENT ID");
+        let kill = format!("CLIENT KILL ID {} SKIPME no", id.trim_matches([':', '\r', '\n']));
+        for words in ["MULTI", "SET a 1", &kill, "CONFIG RESETSTAT", "PING"] {
+            node.run(client, words);
+        }
+        node.send(client, &[request(&[b"EXEC"]), request(&[b"SET", b"a", b"2"])].concat());
+        node.quiesce();
+        assert_eq!(node.take_text(client), "*4\r\n+OK\r\n:1\r\n+OK\r\n+PONG\r\n");
+        assert!(!node.is_open(client));
+        let other = node.connect();
+        assert_eq!(node.run(other, "GET a"), "$1\r\n1\r\n", "nothing is run after it");
+        assert_eq!(node.leftover(), None);
+    }
+}
+
 #[test]
 fn a_long_exec_takes_no_longer_for_each_command() {
     let mut node = Node::new(1, 1, 1, &[]);

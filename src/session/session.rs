@@ -196,9 +196,19 @@ impl Session {
         }
     }
 
+    /// Sends what is no reply. While EXEC runs, what stands in `replies` belongs to one of its commands: the message
+    /// goes before EXEC's reply.
+    pub fn push_message(&mut self, message: &[u8]) {
+        match &mut self.exec {
+            Some(rest) => rest.before.extend_from_slice(message),
+            None => self.replies.push(message),
+        }
+    }
+
     /// Replies that the client has not read yet.
     pub fn owed_bytes(&self) -> usize {
-        self.replies.pending_bytes() + self.unsent_bytes
+        let before_exec = self.exec.as_ref().map_or(0, |rest| rest.before.len());
+        self.replies.pending_bytes() + before_exec + self.unsent_bytes
     }
 
     /// What to wait for when the client is owed too much: first all of it must be here, then it must leave.

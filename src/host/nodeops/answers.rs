@@ -25,6 +25,12 @@ impl<T: Ticks> Host<T> {
             out.clear();
             Reply::new(&mut out, proto).error(error.bytes());
         }
+        let in_exec = self.session(index).and_then(|session| session.exec.as_mut());
+        if let Some(rest) = in_exec {
+            // The rest of EXEC runs before, as in Redis.
+            rest.ends |= ends_asker;
+            return self.end_wait(index, |reply| reply.raw(&out));
+        }
         self.end_wait(index, |reply| reply.raw(&out));
         if ends_asker {
             self.close(index, false);
