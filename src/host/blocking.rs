@@ -164,6 +164,7 @@ impl<T: Ticks> Host<T> {
         let Some(session) = self.session(index) else { return };
         let Some(blocked) = session.blocked.as_deref_mut() else {
             if !is_nothing(&reply) || matches!(session.state, State::Closed | State::Closing) {
+                session.blocking = None;
                 self.count_if_error(command, &reply);
                 self.end_wait(index, |reply_to| reply_to.raw(&reply));
                 return;

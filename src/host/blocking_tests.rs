@@ -194,6 +194,64 @@ fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
     assert!(node.take_text(other).ends_with("$1\r\n1\r\n"));
 }
 
+#[test]
+fn a_client_that_is_ended_while_it_waits_is_told_nothing() {
+    for (shards, cores) in SHAPES {
+        for words in ["BLPOP a 0", "BLPOP a b c 0", "BLMOVE a b LEFT LEFT 0", "BZMPOP 0 2 a b MIN"] {
+            let mut node = Node::new(shards, cores, 1, &[]);
+            let (waits, other) = (node.connect(), node.connect());
+            let id = node.run(waits, "CLIENT ID");
+            assert_eq!(node.run(waits, words), "");
+            let kill = format!("CLIENT KILL ID {}", id.trim_matches([':', '\r', '\n']));
+            assert_eq!(node.run(other, &kill), ":1\r\n");
+            assert_eq!(node.take_text(waits), "", "{words} on {shards} shards and {cores} cores");
+            assert!(!node.is_open(waits));
+            assert_eq!(node.leftover(), None);
+        }
+    }
+}
+
+/// A client whose command has not been tried yet, since a transaction has the key, takes nothing when it is gone.
+#[test]
+fn a_client_that_is_gone_before_it_is_tried_takes_nothing() {
+    let mut node = Node::new(2, 2, 1, &[]);
+    let key_of = |shard: u16| {
+        (0..)
+            .map(|number| format!("k{number}"))
+            .find(|key| shard_of_key(key.as_bytes(), 2) == ShardId(shard))
+            .unwrap()
+    };
+    let (near, far) = (key_of(0), key_of(1));
+    let (gone, mover) = (node.connect_to(0), node.connect_to(1));
+    for words in ["MULTI", &format!("RPUSH {near} 1"), &format!("RPUSH {far} 1")] {
+        node.run(mover, words);
+    }
+    send(&mut node, mover, "EXEC");
+    while node.hosts[0].shards[0].jobs() < 1 {
+        node.step();
+    }
+    node.hold(1, 0);
+    send(&mut node, gone, &format!("BLPOP {near} 0"));
+    node.quiesce();
+    assert_eq!(node.hosts[0].shards[0].jobs(), 2, "it waits for the transaction");
+    node.disconnect(gone);
+    node.release(1, 0);
+    node.quiesce();
+    assert_eq!(node.take_text(mover), "*2\r\n:1\r\n:1\r\n");
+    assert_eq!(node.run(mover, &format!("LLEN {near}")), ":1\r\n");
+    assert_eq!(node.leftover(), None);
+}
+
+#[test]
+fn a_command_that_need_not_wait_is_not_kept() {
+    let mut node = Node::new(5, 2, 1, &[]);
+    let client = node.connect();
+    node.run(client, "RPUSH c 1");
+    assert_eq!(node.run(client, "BLPOP a b c 0"), "*2\r\n$1\r\nc\r\n$1\r\n1\r\n");
+    let sessions = node.hosts.iter().flat_map(|host| host.sessions.iter().flatten());
+    assert!(sessions.into_iter().all(|session| session.blocking.is_none()));
+}
+
 /// Clients that watch, block, run transactions and end in every way at any moment.
 #[test]
 fn clients_that_block_and_go_leave_nothing_behind() {

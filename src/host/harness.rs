@@ -274,8 +274,10 @@ impl Node {
         host.take_effects(&mut effects);
         for effect in effects {
             match effect {
-                Effect::Close { session, .. } => {
-                    self.take_output(core, session);
+                Effect::Close { session, flush } => {
+                    if flush {
+                        self.take_output(core, session);
+                    }
                     let client = self
                         .clients
                         .iter_mut()

@@ -579,6 +579,9 @@ impl<T: Ticks> Host<T> {
         session.state = State::Closing;
         session.fast = false;
         session.input = Default::default();
+        if at_once {
+            session.replies.discard_waiting();
+        }
         self.end_block(index, End::Over);
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         if at_once || session.replies.waiting() == 0 {

@@ -98,6 +98,15 @@ impl Replies {
         }
     }
 
+    /// Nobody is there to read what is still outstanding: it is thrown away when it comes.
+    pub fn discard_waiting(&mut self) {
+        for slot in &mut self.slots {
+            if let Slot::Waiting { discard } = slot {
+                *discard = true;
+            }
+        }
+    }
+
     /// Moves what is ready at the front to `out`.
     #[inline]
     fn advance(&mut self) {

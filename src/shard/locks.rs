@@ -54,8 +54,11 @@ pub struct Locks<T> {
     spare: Vec<Queue>,
 }
 
-/// How many empty queues are kept.
+/// How many empty queues are kept, and for how many keys and jobs there is room while there are none.
 const SPARE_MAX: usize = 1024;
+
+/// A queue with room for more than this is not kept.
+const SPARE_ENTRIES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Job<T> {
@@ -164,12 +167,15 @@ impl<T> Locks<T> {
                     queue.get_mut().leave(id, &mut granted);
                     if queue.get().entries.is_empty() {
                         let queue = queue.remove();
-                        if self.spare.len() < SPARE_MAX {
+                        if self.spare.len() < SPARE_MAX && queue.entries.capacity() <= SPARE_ENTRIES_MAX {
                             self.spare.push(queue);
                         }
                     }
                 }
             }
+        }
+        if self.is_empty() {
+            self.shrink();
         }
         for id in granted {
             if let Some(job) = &mut self.jobs[id.0 as usize] {
@@ -181,6 +187,19 @@ impl<T> Locks<T> {
             }
         }
         Some(job.subject)
+    }
+
+    /// With no job left, gives back the memory of a peak.
+    fn shrink(&mut self) {
+        if self.jobs.capacity() > SPARE_MAX {
+            (self.jobs, self.free) = (Vec::new(), Vec::new());
+        }
+        if self.keys.capacity() > 2 * SPARE_MAX {
+            self.keys.shrink_to(SPARE_MAX);
+        }
+        if self.whole.entries.capacity() > SPARE_MAX {
+            self.whole.entries = VecDeque::new();
+        }
     }
 
     /// How many jobs wait for others.
@@ -308,6 +327,24 @@ mod tests {
         assert_eq!(woken, [b, c, d]);
         locks.release(d, &mut woken);
         assert!(locks.is_idle() && locks.is_empty() && locks.keys.is_empty());
+    }
+
+    #[test]
+    fn memory_is_given_back_after_a_peak() {
+        const KEYS: u64 = 100_000;
+        let mut locks = Locks::default();
+        // Many keys, and many jobs on one of them.
+        let wide: SmallVec<_> = (0..KEYS).map(|key| (KeyHash(key), Mode::Exclusive)).collect();
+        let mut jobs = vec![locks.enter(Claims::Keys(wide), ()).0];
+        jobs.extend((0..10_000).map(|_| locks.enter(keys(&[(1, Mode::Exclusive)]), ()).0));
+        let mut ready = Vec::new();
+        jobs.into_iter().for_each(|job| assert!(locks.release(job, &mut ready).is_some()));
+        assert!(locks.is_empty());
+        let spare: usize = locks.spare.iter().map(|queue| queue.entries.capacity()).sum();
+        assert!(spare <= SPARE_MAX * SPARE_ENTRIES_MAX, "{spare} entries");
+        assert!(locks.keys.capacity() <= 4 * SPARE_MAX, "{} keys", locks.keys.capacity());
+        assert!(locks.jobs.capacity() <= SPARE_MAX, "{} jobs", locks.jobs.capacity());
+        assert!(locks.whole.entries.capacity() <= SPARE_MAX, "{} entries", locks.whole.entries.capacity());
     }
 
     /// Random jobs against the definition: a job is ready exactly when no job before it in time, still here,

@@ -421,6 +421,11 @@ impl Shard {
                 Some(Job::Block(..)) => {
                     if let Some(Job::Block(ticket, call)) = self.locks.release(id, &mut self.ready) {
                         let ended = self.entering.remove(&ticket).flatten();
+                        if ended == Some(End::Over) {
+                            // Nobody is there any more who could take what it finds.
+                            effects.push(Effect::Reply(ticket, call.head.command, Vec::new()));
+                            continue;
+                        }
                         self.try_or_wait(ticket, call, now, effects);
                         if let Some(end) = ended {
                             self.stop_waiting(ticket, end, now, effects);
