@@ -635,6 +635,7 @@ impl Core {
     fn stop(&mut self) -> bool {
         if self.stop_by.is_none() {
             self.stop_by = Some(MonoUs(self.clock.mono().0 + STOP_US_MAX));
+            self.listeners.iter().for_each(Listener::stop);
             self.listeners.clear();
             for index in self.connections.indexes() {
                 self.drop_connection(index);

@@ -496,3 +496,20 @@ fn many_short_connections_leave_nothing_behind() {
     let received: usize = info(&mut admin, "total_connections_received").parse().unwrap();
     assert!(received >= 2001, "{received}");
 }
+
+/// Nobody is let in by a server that is over, and the next one gets the port.
+#[test]
+fn a_port_is_free_again_when_the_server_has_ended() {
+    let first = Server::start(2);
+    let port = first.port.number.to_string();
+    let mut next = None;
+    for _ in 0..10 {
+        let server: &Server = next.as_ref().unwrap_or(&first);
+        let _client = Client::connect(first.address);
+        Client::connect(first.address).send(b"SHUTDOWN NOSAVE\r\n");
+        assert_eq!(server.wait_exit().code(), Some(0));
+        assert!(Client::try_connect(first.address).is_err(), "the socket still listens");
+        let start = Start::nothing().args(&["--bind", "127.0.0.1", "--shards", "2", "--save", ""]);
+        next = Some(start.args(&["--port", &port]).at(first.address).run());
+    }
+}
