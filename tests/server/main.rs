@@ -15,3 +15,4 @@ mod memory;
 mod money;
 mod protocol;
 mod scan;
+mod soak;

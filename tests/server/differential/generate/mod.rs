@@ -19,16 +19,16 @@ mod zset;
 
 use std::collections::HashSet;
 
-pub(super) use words::Words;
+pub(in super::super) use words::Words;
 
 use super::Random;
 use words::{key, key_of, odd_time, value, words_of, Family};
 
 /// A command, and which of the clients sends it.
 #[derive(Clone)]
-pub(super) struct Sent {
+pub(in super::super) struct Sent {
     pub(super) by: usize,
-    pub(super) words: Words,
+    pub(in super::super) words: Words,
 }
 
 impl Sent {
@@ -52,7 +52,7 @@ pub(super) enum Step {
     Digest,
 }
 
-pub(super) struct Generator {
+pub(in super::super) struct Generator {
     now_s: u64,
     lifetimes: HashSet<u64>,
 }
@@ -74,10 +74,12 @@ const COMPLETE: &[&str] = &[
     "BLMOVE",
     "ZRANK",
     "ZREVRANK",
+    // DEBUG SLEEP
+    "DEBUG",
 ];
 
 impl Generator {
-    pub(super) fn new(now_s: u64) -> Self {
+    pub(in super::super) fn new(now_s: u64) -> Self {
         Generator { now_s, lifetimes: HashSet::new() }
     }
 
@@ -102,7 +104,7 @@ impl Generator {
         }
     }
 
-    pub(super) fn command(&mut self, r: &mut Random) -> Words {
+    pub(in super::super) fn command(&mut self, r: &mut Random) -> Words {
         let mut words = match r.below(80) {
             0..=9 => self.string(r),
             10..=17 => self.generic(r),

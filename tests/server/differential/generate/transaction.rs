@@ -8,7 +8,7 @@ const OTHER: usize = 1;
 
 impl Generator {
     /// A transaction of the first client, perhaps with keys that it watches and commands of the other between its own.
-    pub(super) fn transaction(&mut self, r: &mut Random) -> Vec<Sent> {
+    pub(in super::super::super) fn transaction(&mut self, r: &mut Random) -> Vec<Sent> {
         let mut all = Vec::new();
         if r.one_in(2) {
             let mut words = words_of(&["WATCH"]);

@@ -3,7 +3,7 @@
 use super::Random;
 
 /// A command's words.
-pub(in super::super) type Words = Vec<Vec<u8>>;
+pub(in super::super::super) type Words = Vec<Vec<u8>>;
 
 /// A family of commands. Each has two keys of its own, where most of its commands go, so that its values live long
 /// enough to become something; the rest goes anywhere.
