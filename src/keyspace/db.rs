@@ -561,11 +561,21 @@ impl Keyspace {
         self.core.dirty
     }
 
-    /// Does something that changes no data of any client: with the scratch database, where values are only lent.
+    /// Does something that changes no data of any client, as with the scratch database, where values are only lent, or
+    /// that is a part of one change that is counted elsewhere.
     pub fn uncounted<R>(&mut self, f: impl FnOnce(&mut Keyspace) -> R) -> R {
+        self.counted_as(|_| 0, f)
+    }
+
+    /// Does something that counts as so many changes, by its result, however many keys and elements it changes.
+    pub fn counted_as<R>(
+        &mut self,
+        changes: impl FnOnce(&R) -> u64,
+        f: impl FnOnce(&mut Keyspace) -> R,
+    ) -> R {
         let dirty = self.core.dirty;
         let result = f(self);
-        self.core.dirty = dirty;
+        self.core.dirty = dirty + changes(&result);
         result
     }
 

@@ -7,6 +7,7 @@ mod harness;
 
 mod atomicity;
 mod blocking;
+mod changes;
 mod config;
 mod connections;
 mod differential;

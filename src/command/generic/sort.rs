@@ -19,7 +19,7 @@ use crate::command::Ctx;
 use crate::ds::collection::Collection;
 use crate::ds::list::End;
 use crate::ds::listpack::Packed;
-use crate::keyspace::{IntText, List, ValueRef};
+use crate::keyspace::{IntText, Keyspace, List, ValueRef};
 use crate::resp::Args;
 
 /// What SORT is asked for.
@@ -106,8 +106,14 @@ fn run(ctx: &mut Ctx<'_, '_>, args: Args<'_>, options: SortOptions<'_>) -> Resul
     let (_, mut edit) = ctx.keyspace.sources(now);
     let mut list = List::empty(edit.slab);
     list.push_all(&mut edit, End::Back, rows.iter().map(|row| row.as_deref().unwrap_or_default()));
-    ctx.keyspace.find(ctx.db, key, now).store(list);
-    ctx.reply.count(rows.len());
+    let (db, len) = (ctx.db, rows.len());
+    let store = |keyspace: &mut Keyspace| keyspace.find(db, key, now).store(list);
+    match len {
+        // Nothing changes where there was nothing.
+        0 => store(ctx.keyspace),
+        _ => ctx.keyspace.counted_as(|()| len as u64, store),
+    }
+    ctx.reply.count(len);
     Ok(())
 }
 

@@ -4,52 +4,58 @@ use super::{held, hyperloglog, sparse_bytes_max};
 use crate::base::error::CommandError;
 use crate::command::Ctx;
 use crate::ds::hyperloglog::{observe, HyperLogLog, HyperLogLogRef, Registers, ESTIMATE_AT, STALE_AT};
-use crate::keyspace::{NewValue, SetExpire, Slot};
+use crate::keyspace::{Keyspace, NewValue, SetExpire, Slot};
 use crate::resp::Args;
 
 pub(super) fn pfadd(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let bytes_max = sparse_bytes_max(ctx);
-    let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
-    let mut slot = ctx.keyspace.find(ctx.db, key, now);
-    let is_dense = held(&mut slot)?.is_some_and(HyperLogLogRef::is_dense);
-    let changed =
-        if is_dense { add_in_place(&mut slot, args)? } else { add_to_copy(&mut slot, args, bytes_max)? };
-    ctx.reply.int(changed.into());
+    let (db, key, now) = (ctx.db, ctx.first_key(args.at(1)), ctx.now_ms());
+    let add = |keyspace: &mut Keyspace| {
+        let mut slot = keyspace.find(db, key, now);
+        match held(&mut slot)?.is_some_and(HyperLogLogRef::is_dense) {
+            true => add_in_place(&mut slot, args),
+            false => add_to_copy(&mut slot, args, bytes_max),
+        }
+    };
+    let count = |changes: &Result<u64, CommandError>| changes.as_ref().map_or(0, |changes| *changes);
+    let changes = ctx.keyspace.counted_as(count, add)?;
+    ctx.reply.int(i64::from(changes > 0));
     Ok(())
 }
 
-/// Adds the elements to a dense one, writing only the registers that change; whether any did.
-fn add_in_place(slot: &mut Slot<'_>, args: Args<'_>) -> Result<bool, CommandError> {
-    let mut changed = false;
+/// Adds the elements to a dense one, writing only the registers that change; how many elements changed one.
+fn add_in_place(slot: &mut Slot<'_>, args: Args<'_>) -> Result<u64, CommandError> {
+    let mut changes = 0;
     for element in args.iter_from(2) {
         let Some(value) = slot.value() else { break };
         let Some((at, patch)) = hyperloglog(value)?.raised(observe(element)) else { continue };
         slot.write_range(at, &patch);
-        changed = true;
+        changes += 1;
     }
-    if let Some(value) = slot.value().filter(|_| changed) {
+    if let Some(value) = slot.value().filter(|_| changes > 0) {
         let old = hyperloglog(value)?;
         if old.cached().is_some() {
             slot.write_range(STALE_AT, &[old.stale_byte()]);
         }
     }
-    Ok(changed)
+    Ok(changes)
 }
 
-/// Adds the elements to a copy of a sparse one, or to a new one, and stores that if it differs; whether it does.
-fn add_to_copy(slot: &mut Slot<'_>, args: Args<'_>, bytes_max: usize) -> Result<bool, CommandError> {
-    let (mut copy, mut changed) = match slot.value() {
-        Some(value) => (HyperLogLog::from(hyperloglog(value)?), false),
-        None => (HyperLogLog::new(), true),
+/// Adds the elements to a copy of a sparse one, or to a new one, and stores that if it differs; how many elements made
+/// a difference, and one more if it is new.
+fn add_to_copy(slot: &mut Slot<'_>, args: Args<'_>, bytes_max: usize) -> Result<u64, CommandError> {
+    let (mut copy, mut changes) = match slot.value() {
+        Some(value) => (HyperLogLog::from(hyperloglog(value)?), 0),
+        None => (HyperLogLog::new(), 1),
     };
     for element in args.iter_from(2) {
-        changed |= copy.raise(observe(element), bytes_max)?;
+        changes += u64::from(copy.raise(observe(element), bytes_max)?);
     }
-    if changed {
+    if changes > 0 {
         copy.make_stale();
         slot.set(NewValue::Buffer(copy.bytes()), SetExpire::Keep);
     }
-    Ok(changed)
+    Ok(changes)
 }
 
 pub(super) fn pfcount(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {

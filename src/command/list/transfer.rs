@@ -73,9 +73,12 @@ fn transfer(ctx: &mut Ctx<'_, '_>, args: Args<'_>, from: End, to: End) -> Result
     }
     // Both are looked at before either changes.
     ctx.keyspace.find(db, destination, now).list()?;
-    let element = ctx.keyspace.find(db, source, now).edit(|list: &mut List, edit| {
-        edit.changed(1);
-        list.pop(edit, from, |element| element.bytes(&mut IntText::new()).to_vec())
+    // Together they are one change.
+    let element = ctx.keyspace.uncounted(|keyspace| {
+        keyspace.find(db, source, now).edit(|list: &mut List, edit| {
+            edit.changed(1);
+            list.pop(edit, from, |element| element.bytes(&mut IntText::new()).to_vec())
+        })
     })?;
     let Some(element) = element else { return Ok(false) };
     ctx.keyspace.find(db, destination, now).edit(|list: &mut List, edit| {
