@@ -297,9 +297,10 @@ impl Slab {
         self.small_bytes + self.large_bytes + self.elsewhere_bytes
     }
 
-    /// Whether all memory that is held goes with the slab: there are no large blocks.
-    pub fn ends_with_its_pages(&self) -> bool {
-        self.large_bytes == 0
+    /// Whether all memory that is held goes with the slab: there are no large blocks, and no memory from elsewhere but
+    /// for so many bytes.
+    pub fn ends_with_its_pages(&self, but_elsewhere: usize) -> bool {
+        self.large_bytes == 0 && self.elsewhere_bytes == but_elsewhere
     }
 
     /// Bytes held from the system: pages in use or kept at hand, large blocks, and memory from elsewhere.

@@ -134,15 +134,23 @@ impl<T: Ticks> Host<T> {
 
     /// The largest client that may be closed, and what it takes.
     fn largest(&self) -> Option<(u32, u64)> {
+        self.sizes().max_by_key(|&(_, bytes)| bytes)
+    }
+
+    /// What the clients take that may be closed.
+    pub(super) fn client_sizes(&self) -> Vec<u64> {
+        self.sizes().map(|(_, bytes)| bytes).collect()
+    }
+
+    fn sizes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let may_go =
             |session: &Session| !session.no_evict && !matches!(session.state, State::Closing | State::Closed);
         let sessions = self.sessions.iter().zip(0u32..);
-        let sizes = sessions.filter_map(|(session, index)| {
+        sessions.filter_map(move |(session, index)| {
             session
                 .as_deref()
                 .filter(|session| may_go(session))
                 .map(|session| (index, session.accounted_bytes))
-        });
-        sizes.max_by_key(|&(_, bytes)| bytes)
+        })
     }
 }

@@ -17,14 +17,23 @@ use crate::command::Table;
 use crate::config::{Asker, Config, ProtectedAction};
 use crate::session::session::Peer;
 
-/// A counter that goes on by one microsecond at each look.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FakeTicks(Rc<Cell<u64>>);
+/// A counter that goes on by one microsecond at each look, or by more where all is to take long.
+#[derive(Clone, Debug)]
+pub(crate) struct FakeTicks {
+    now: Rc<Cell<u64>>,
+    step_ns: Rc<Cell<u64>>,
+}
+
+impl Default for FakeTicks {
+    fn default() -> Self {
+        FakeTicks { now: Rc::default(), step_ns: Rc::new(Cell::new(1000)) }
+    }
+}
 
 impl Ticks for FakeTicks {
     fn ticks(&self) -> u64 {
-        self.0.set(self.0.get() + 1000);
-        self.0.get()
+        self.now.set(self.now.get() + self.step_ns.get());
+        self.now.get()
     }
 
     fn ns_per_tick_1024(&self) -> u64 {
@@ -41,6 +50,7 @@ pub(crate) struct Node {
     clients: Vec<Client>,
     pub(crate) rng: Prng,
     now: Now,
+    ticks: FakeTicks,
     pub(crate) is_shut_down: bool,
 }
 
@@ -85,6 +95,7 @@ impl Node {
             clients: Vec::new(),
             rng: Prng::new(seed),
             now: Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(0) },
+            ticks,
             is_shut_down: false,
         };
         node.advance_us(1_000_000);
@@ -194,6 +205,11 @@ impl Node {
             host.tick();
             self.work(core);
         }
+    }
+
+    /// Everything takes so long from now on.
+    pub(crate) fn slow_down(&mut self, us: u64) {
+        self.ticks.step_ns.set(us * 1000);
     }
 
     /// The background work of a core, until nothing is left to do.

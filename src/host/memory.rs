@@ -351,7 +351,10 @@ impl<T: Ticks> Host<T> {
         if due == 0 || here == 0 {
             return false;
         }
+        let before = self.ticks.ticks();
         let freed = self.evict_from_any(due, here);
+        let took_ns = self.ticks.to_ns(self.ticks.ticks().wrapping_sub(before));
+        self.latency.sample("eviction-del", self.now, took_ns / 1000);
         self.memory.owed_bytes -= freed as i64;
         self.memory.evicted_bytes += freed;
         true

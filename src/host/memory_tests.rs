@@ -246,3 +246,48 @@ fn what_is_told_of_memory_is_what_is_kept_to() {
         assert!(near(rest.split('\r').next().unwrap().parse().unwrap(), &node), "{stats}");
     }
 }
+
+#[test]
+fn expiry_and_eviction_that_take_long_are_noted() {
+    let mut node = Node::new(1, 1, 1, &[("latency-monitor-threshold", "1")]);
+    let client = node.connect();
+    for number in 0..20 {
+        node.run(client, &format!("SET short:{number} x PX 5"));
+    }
+    node.run(client, "HSET hash a 1 b 2");
+    node.run(client, "HPEXPIRE hash 5 FIELDS 1 a");
+    node.run(client, "LATENCY RESET");
+    node.slow_down(2000);
+    node.advance_us(1_000_000);
+    fill(&mut node, client, 0..100, |number| format!("long:{number}"));
+    node.run(client, "CONFIG SET maxmemory 50000 maxmemory-policy allkeys-random");
+    node.advance_us(1_000_000);
+    node.slow_down(1);
+    assert!(keys(&node) < 100);
+    let latest = node.run(client, "LATENCY LATEST");
+    for event in ["expire-cycle", "expire-del", "eviction-cycle", "eviction-del"] {
+        assert!(latest.contains(&format!("${}\r\n{event}\r\n", event.len())), "{event} in {latest}");
+    }
+    let stats = node.run(client, "INFO stats");
+    assert!(stats.contains("expired_subkeys:1\r\n") && stats.contains("expired_keys:20\r\n"), "{stats}");
+}
+
+#[test]
+fn the_sizes_of_clients_are_told() {
+    for (shards, cores) in SHAPES {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let (client, large) = (node.connect(), node.connect());
+        let disabled = "-ERR maxmemory-clients is disabled.\r\n";
+        assert_eq!(node.run(client, "DEBUG CLIENT-EVICTION"), disabled);
+        node.run(client, "CONFIG SET maxmemory-clients 10mb");
+        node.send(large, &[b"*1\r\n$90000\r\n".to_vec(), vec![b'x'; 70_000]].concat());
+        let text = node.run(client, "DEBUG CLIENT-EVICTION");
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("bucket ")).collect();
+        assert_eq!(lines.len(), 19, "{text}");
+        assert!(lines[0].starts_with("bucket          0 -      32767: tot-mem: "), "{text}");
+        assert!(lines[18].starts_with("bucket 4294967296+            : tot-mem:          0"), "{text}");
+        let clients = lines.iter().map(|line| line.rsplit_once("clients: ").unwrap().1);
+        let clients: Vec<u32> = clients.map(|count| count.parse().unwrap()).collect();
+        assert_eq!((clients[0], clients[1..].iter().sum::<u32>()), (1, 1), "{text}");
+    }
+}

@@ -34,6 +34,8 @@ pub enum Query {
     Feed(Arc<[u8]>),
     /// The clients that CLIENT LIST shows.
     Clients(ListFilter),
+    /// What the clients take that may be closed (DEBUG CLIENT-EVICTION).
+    ClientSizes,
     /// End the clients that CLIENT KILL means.
     Kill(KillFilter),
     /// CLIENT UNBLOCK of the client with this number.
@@ -95,6 +97,8 @@ pub enum Answer {
     Refused(CommandError),
     /// Clients by number, each with its line.
     Clients(Vec<(u64, String)>),
+    /// What each of the clients takes, in bytes.
+    ClientSizes(Vec<u64>),
     /// How many clients were ended, and whether the asking one is to follow.
     Killed {
         /// Including the asking one.
@@ -119,6 +123,8 @@ pub enum Purpose {
     Ok,
     /// CLIENT LIST, of these clients in this order if some were named.
     ClientList(Option<Vec<u64>>),
+    /// DEBUG CLIENT-EVICTION.
+    ClientSizes,
     /// CLIENT KILL.
     ClientKill {
         /// `CLIENT KILL addr`.
@@ -280,6 +286,7 @@ impl<T: Ticks> Host<T> {
                     shown.map(|session| (session.id.0, clients::line(session, now, &self.table))).collect(),
                 );
             }
+            Query::ClientSizes => return Answer::ClientSizes(self.client_sizes()),
             Query::Kill(filter) => return self.kill(&filter),
             Query::Unblock(id, end) => return Answer::Unblocked(self.unblock_client(id, end)),
             Query::Pause(pause) => self.begin_pause(pause),

@@ -599,6 +599,14 @@ impl Keyspace {
         self.core.stats.reset();
     }
 
+    /// Whether nothing has to be looked for when the keyspace ends: the pages go as a whole, and so do the directories
+    /// of the databases. Large values are on no page, and neither are the directories of large collections.
+    pub(super) fn ends_with_its_pages(&self) -> bool {
+        let databases = self.databases.iter().map(|database| database.table.directory_bytes());
+        let detached = self.detached.iter().map(Drain::directory_bytes);
+        self.core.slab.ends_with_its_pages(databases.chain(detached).sum())
+    }
+
     /// The place of a key; one whose time has come is removed first.
     #[inline(always)]
     pub(super) fn place<'k>(
@@ -670,8 +678,7 @@ impl Core {
 
 impl Drop for Keyspace {
     fn drop(&mut self) {
-        // The pages go as a whole; only values that are not on them have to be looked for.
-        if !self.core.slab.ends_with_its_pages() {
+        if !self.ends_with_its_pages() {
             self.flush_all();
             while self.free_step(usize::MAX) {}
         }

@@ -174,6 +174,7 @@ impl Keyspace {
         if expired.removed > 0 {
             core.observers.modified(db, key.hash());
         }
+        core.stats.expired_fields += expired.removed;
         report.examined += expired.removed + expired.kept;
         report.expired += expired.removed;
         if expired.more {

@@ -11,6 +11,8 @@ pub struct KeyspaceStats {
     pub misses: u64,
     /// Keys removed because their time had come (`expired_keys`).
     pub expired_keys: u64,
+    /// Fields of hashes that the expiry sweep removed (`expired_subkeys`).
+    pub expired_fields: u64,
     /// Keys removed because memory was short (`evicted_keys`).
     pub evicted_keys: u64,
     /// Volatile keys that the expiry sweep looked at, for `expired_stale_perc`.
@@ -54,6 +56,7 @@ impl AddAssign<&KeyspaceStats> for KeyspaceStats {
             hits,
             misses,
             expired_keys,
+            expired_fields,
             evicted_keys,
             expire_examined,
             expire_swept,
@@ -67,6 +70,7 @@ impl AddAssign<&KeyspaceStats> for KeyspaceStats {
         self.hits += hits;
         self.misses += misses;
         self.expired_keys += expired_keys;
+        self.expired_fields += expired_fields;
         self.evicted_keys += evicted_keys;
         self.expire_examined += expire_examined;
         self.expire_swept += expire_swept;

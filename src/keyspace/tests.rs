@@ -595,3 +595,29 @@ fn expired_fields_are_swept_out_in_bounded_steps() {
     assert!(!large.is_volatile());
     check_volatile(&k, DB);
 }
+
+#[test]
+fn a_keyspace_with_large_collections_is_taken_apart_at_its_end() {
+    let mut k = keyspace(1);
+    let hasher = k.hasher().clone();
+    for number in 0..1000 {
+        let name = format!("key:{number}");
+        k.set(DB, hasher.key(name.as_bytes()), T0, NewValue::Raw(b"value"), SetExpire::Clear);
+    }
+    assert!(k.ends_with_its_pages());
+    let add = |set: &mut Set, edit: &mut Edit<'_>| {
+        for number in 0..1000 {
+            set.add(format!("member:{number}").as_bytes(), edit);
+        }
+        edit.changed(1000);
+    };
+    let key = hasher.key(b"set");
+    assert!(k.find(DB, key, T0).edit(add).is_ok());
+    assert!(!k.ends_with_its_pages(), "its directory is on no page");
+    assert!(k.remove(DB, key, T0));
+    while k.free_step(100) {}
+    assert!(k.ends_with_its_pages());
+    // A flushed database that is not freed yet.
+    assert_eq!(k.flush(DB), 1000);
+    assert!(k.ends_with_its_pages());
+}

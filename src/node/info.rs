@@ -304,7 +304,7 @@ impl<'a> Info<'a> {
         text.put("sync_full", 0);
         text.put("sync_partial_ok", 0);
         text.put("sync_partial_err", 0);
-        text.put("expired_subkeys", 0);
+        text.put("expired_subkeys", keyspace.expired_fields);
         text.put("expired_keys", keyspace.expired_keys);
         text.put("expired_stale_perc", Hundredths(keyspace.expired_stale_percent()));
         text.put("expired_time_cap_reached_count", stats.expire_time_cap_reached);

@@ -173,7 +173,8 @@ impl<E: Element> Table<E> {
         self.segment_bytes + self.directory_bytes()
     }
 
-    fn directory_bytes(&self) -> usize {
+    /// Bytes of the directory, which is not in the slab.
+    pub fn directory_bytes(&self) -> usize {
         self.directory.capacity() * size_of::<SegmentRef>()
     }
 

@@ -216,4 +216,9 @@ impl<E: Element> Drain<E> {
     pub fn memory_bytes(&self) -> usize {
         self.0.memory_bytes()
     }
+
+    /// Bytes of the directory, which is not in the slab.
+    pub fn directory_bytes(&self) -> usize {
+        self.0.directory_bytes()
+    }
 }

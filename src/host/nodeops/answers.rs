@@ -53,6 +53,7 @@ impl<T: Ticks> Host<T> {
         match purpose {
             Purpose::Ok => reply.ok(),
             Purpose::ClientList(ids) => reply.verbatim("txt", client_list(ids, answers).as_bytes()),
+            Purpose::ClientSizes => reply.verbatim("txt", client_buckets(&answers).as_bytes()),
             Purpose::ClientKill { is_old_form } => {
                 let killed: u64 = answers.iter().map(Answer::killed).sum();
                 match killed {
@@ -190,6 +191,31 @@ fn client_list(ids: Option<Vec<u64>>, answers: Vec<Answer>) -> String {
         Some(ids) => ids.iter().filter_map(line).collect(),
     };
     lines.into_iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+/// How many clients are of which size, and what they take together: a line for each power of two.
+fn client_buckets(answers: &[Answer]) -> String {
+    const LOG_MIN: u32 = 15;
+    const LOG_MAX: u32 = 33;
+    let mut buckets = [(0u64, 0u64); (LOG_MAX - LOG_MIN + 1) as usize];
+    for answer in answers {
+        let Answer::ClientSizes(sizes) = answer else { continue };
+        for &bytes in sizes {
+            let bits = u64::BITS - bytes.leading_zeros();
+            let (sum, count) = &mut buckets[(bits.clamp(LOG_MIN, LOG_MAX) - LOG_MIN) as usize];
+            *sum += bytes;
+            *count += 1;
+        }
+    }
+    let line = |(log, (sum, count)): (u32, (u64, u64))| {
+        let from = if log == LOG_MIN { 0 } else { 1u64 << (log - 1) };
+        let to = match log {
+            LOG_MAX => "+            ".to_owned(),
+            log => format!(" - {:10}", (1u64 << log) - 1),
+        };
+        format!("bucket {from:10}{to}: tot-mem: {sum:10}, clients: {count}\n")
+    };
+    (LOG_MIN..).zip(buckets).map(line).collect()
 }
 
 fn write_memory_stats(memory: &Footprint, answers: &[Answer], reply: &mut Reply<'_>) {
