@@ -288,7 +288,9 @@ impl<T: Ticks> Host<T> {
             if self.attention {
                 self.feed_monitors(index, spec, args.as_args());
             }
-            head.command = command;
+            let is_of_shards = matches!(spec.run, Run::Shard(..));
+            let inner = super::nodeops::answered_by_shards(spec.run, args.as_args());
+            head.command = inner.as_ref().map_or(command, |inner| self.internal_command(inner));
             if let Run::Session(SessionOp::Select) = spec.run {
                 let number = parse_i64(args.as_args().at(1)).and_then(|number| u16::try_from(number).ok());
                 if let Some(number) = number.filter(|number| *number < databases) {
@@ -303,9 +305,10 @@ impl<T: Ticks> Host<T> {
                     _ => {}
                 }
             }
-            if matches!(spec.run, Run::Shard(..)) {
+            if is_of_shards || inner.is_some() {
                 self.command_stats[command.index()].record_untracked(0);
             }
+            let args = inner.unwrap_or(args);
             items.push(item(self.shape(), head, OwnedCall { head, args }));
         }
         items

@@ -96,6 +96,29 @@ fn a_client_that_ends_itself_in_exec_has_its_reply_first() {
     }
 }
 
+/// Commands for administrators that concern keys have their turn among those on keys.
+#[test]
+fn what_looks_at_keys_in_exec_sees_them_as_they_are_then() {
+    const NOTHING: &str = "+0000000000000000000000000000000000000000\r\n";
+    for (shards, cores) in [(1, 1), (2, 2), (5, 2)] {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let client = node.connect();
+        node.run(client, "MSET a 1 b 2");
+        let digests = node.run(client, "DEBUG DIGEST-VALUE a b");
+        assert!(!digests.contains(NOTHING), "{digests}");
+        for words in ["MULTI", "MEMORY USAGE a", "DEBUG DIGEST-VALUE a b", "DEBUG OBJECT a", "DEL a b"] {
+            node.run(client, words);
+        }
+        for words in ["MEMORY USAGE a", "DEBUG DIGEST-VALUE a b", "DEBUG OBJECT a", "PING"] {
+            node.run(client, words);
+        }
+        let reply = node.run(client, "EXEC");
+        let after = format!(":2\r\n$-1\r\n*2\r\n{NOTHING}{NOTHING}-ERR no such key\r\n+PONG\r\n");
+        assert!(reply.starts_with("*8\r\n:") && reply.ends_with(&after), "{reply}");
+        assert!(reply.contains(&digests) && reply.contains("+Value at:"), "{reply}");
+    }
+}
+
 #[test]
 fn a_long_exec_takes_no_longer_for_each_command() {
     let mut node = Node::new(1, 1, 1, &[]);

@@ -3,7 +3,7 @@
 use super::super::batch::Flow;
 use super::super::host::Host;
 use super::super::query::{Populate, Purpose, Query};
-use super::database;
+use super::{database, of_shards};
 use crate::base::error::CommandError;
 use crate::base::ids::DbIndex;
 use crate::base::key::shard_of_key;
@@ -15,6 +15,9 @@ use crate::resp::{Args, OwnedArgs, Proto, Reply};
 
 impl<T: Ticks> Host<T> {
     pub(super) fn debug(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
+        if let Some(call) = answered_by_shards(args) {
+            return Ok(self.ask_shards(index, &call));
+        }
         let sub = args.at(1).to_ascii_lowercase();
         match (sub.as_slice(), args.len()) {
             (b"help", 2) => self.reply(index, |reply| help::write_help(args, HELP, reply)),
@@ -29,16 +32,8 @@ impl<T: Ticks> Host<T> {
             (b"pause-cron", 3) => {
                 return Ok(self.ask_all(index, Purpose::Ok, Query::PauseCron(is_true(args.at(2)))));
             }
-            (b"object", 3) => {
-                let call = OwnedArgs::collect([&b"_object"[..], args.at(2)]);
-                return Ok(self.ask_shards(index, "_object", &call));
-            }
             (b"digest", 2) => return Ok(self.ask_every_shard(index, "_digest")),
             (b"digest-value", 2) => self.reply(index, |reply| reply.array(0)),
-            (b"digest-value", _) => {
-                let words = std::iter::once(&b"_digest_value"[..]).chain(args.iter_from(2));
-                return Ok(self.ask_shards(index, "_digest_value", &OwnedArgs::collect(words)));
-            }
             (b"populate", 3..=5) => return self.debug_populate(index, args),
             (b"protocol", 3) => self.debug_protocol(index, args.at(2))?,
             (b"error", 3) => {
@@ -195,6 +190,15 @@ fn sample_of(kind: &[u8]) -> Option<fn(&mut Reply<'_>)> {
         b"verbatim" => |reply| reply.verbatim("txt", b"This is a verbatim\nstring"),
         _ => return None,
     })
+}
+
+/// The subcommands that concern keys.
+pub(super) fn answered_by_shards(args: Args<'_>) -> Option<OwnedArgs> {
+    match args.len() {
+        3 if args.is(1, "object") => Some(of_shards("_object", args)),
+        3.. if args.is(1, "digest-value") => Some(of_shards("_digest_value", args)),
+        _ => None,
+    }
 }
 
 /// As C's `atoi` sees a switch.

@@ -77,10 +77,7 @@ impl<T: Ticks> Host<T> {
             }
             NodeOp::MemoryDoctor => (Purpose::MemoryDoctor, Query::Report),
             NodeOp::MemoryStats => (Purpose::MemoryStats, Query::Report),
-            NodeOp::MemoryUsage => {
-                let words = std::iter::once(&b"_memory_usage"[..]).chain(args.iter_from(2));
-                return Ok(self.ask_shards(index, "_memory_usage", &OwnedArgs::collect(words)));
-            }
+            NodeOp::MemoryUsage => return Ok(self.ask_shards(index, &of_shards("_memory_usage", args))),
             NodeOp::SlowlogGet => (Purpose::SlowlogGet(args.to_owned()), Query::Slowlog),
             NodeOp::SlowlogLen => (Purpose::SlowlogLen, Query::Slowlog),
             NodeOp::SlowlogReset => (Purpose::Ok, Query::ResetSlowlog),
@@ -110,11 +107,17 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Runs one of the shards' internal commands in place of the client's; its reply is the client's.
-    fn ask_shards(&mut self, index: u32, name: &str, args: &OwnedArgs) -> Flow {
-        let command = self.table.internal(name);
+    fn ask_shards(&mut self, index: u32, args: &OwnedArgs) -> Flow {
+        let command = self.internal_command(args);
         let spec = self.table.spec(command);
-        let Run::Shard(_, spread) = spec.run else { unreachable!("{name} is a command of shards") };
+        let Run::Shard(_, spread) = spec.run else { unreachable!("{} is a command of shards", spec.name) };
         self.data_command(index, command, spec, spread, args.as_args())
+    }
+
+    /// The shards' command that these words name.
+    pub(super) fn internal_command(&self, args: &OwnedArgs) -> CommandId {
+        let name = std::str::from_utf8(args.as_args().at(0));
+        self.table.internal(name.unwrap_or_default())
     }
 
     /// The same for one that has to go to every shard.
@@ -222,6 +225,21 @@ impl<T: Ticks> Host<T> {
         self.effects.push(Effect::Shutdown);
         Ok(Flow::Stop)
     }
+}
+
+/// The command of the shards that answers one on the whole node, if that concerns keys alone. In EXEC it runs in its
+/// turn, with the others on keys.
+pub(super) fn answered_by_shards(run: Run, args: Args<'_>) -> Option<OwnedArgs> {
+    match run {
+        Run::Node(NodeOp::MemoryUsage) => Some(of_shards("_memory_usage", args)),
+        Run::Node(NodeOp::Debug) => debug::answered_by_shards(args),
+        _ => None,
+    }
+}
+
+/// The shards' command of this name, with the arguments behind the subcommand.
+fn of_shards(name: &str, args: Args<'_>) -> OwnedArgs {
+    OwnedArgs::collect(std::iter::once(name.as_bytes()).chain(args.iter_from(2)))
 }
 
 /// What is the same whatever the state of the node.
