@@ -8,6 +8,7 @@
 use super::batch::Flow;
 use super::host::{mark_dirty, Host};
 use super::mail::Rare;
+use super::sessionops::Hello;
 use super::txn::Account;
 use crate::base::error::CommandError;
 use crate::base::ids::ShardId;
@@ -279,7 +280,7 @@ impl<T: Ticks> Host<T> {
         flow
     }
 
-    /// What EXEC runs, each command with the database that is selected when its turn comes.
+    /// What EXEC runs, each command with the database that is selected when its turn comes, and with the protocol.
     fn items(&mut self, index: u32, multi: Multi, mut head: CallHead) -> Vec<Item> {
         let databases = self.command_options.databases;
         let mut items = Vec::with_capacity(multi.len());
@@ -298,11 +299,10 @@ impl<T: Ticks> Host<T> {
                 }
             }
             if let Run::Session(SessionOp::Hello) = spec.run {
-                // What follows it is answered in the version that it chooses.
-                match args.as_args().get(1) {
-                    Some(b"2") => head.proto = crate::resp::Proto::Resp2,
-                    Some(b"3") => head.proto = crate::resp::Proto::Resp3,
-                    _ => {}
+                if let Ok(Hello { proto: Some(proto), credentials, .. }) = Hello::parse(args.as_args()) {
+                    if credentials.is_none_or(|(user, password)| self.is_password(user, password)) {
+                        head.proto = proto;
+                    }
                 }
             }
             if is_of_shards || inner.is_some() {

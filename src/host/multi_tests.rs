@@ -120,6 +120,28 @@ fn what_looks_at_keys_in_exec_sees_them_as_they_are_then() {
 }
 
 #[test]
+fn hello_in_exec_holds_for_what_follows() {
+    for (shards, cores) in [(1, 1), (2, 2)] {
+        let mut node = Node::new(shards, cores, 1, &[]);
+        let client = node.connect();
+        // The refused one changes nothing.
+        for words in
+            ["MULTI", "GET a", "HELLO 3 x", "GET b", "HELLO 3", "GET a", "MGET a b", "HELLO 2", "GET b"]
+        {
+            node.run(client, words);
+        }
+        let reply = node.run(client, "EXEC");
+        let refused = "*8\r\n$-1\r\n-ERR Syntax error in HELLO option 'x'\r\n$-1\r\n%7\r\n";
+        assert!(reply.starts_with(refused), "{reply}");
+        let (_, after) = reply.split_once("modules\r\n*0\r\n").unwrap();
+        assert!(
+            after.starts_with("_\r\n*2\r\n_\r\n_\r\n*14\r\n") && after.ends_with("*0\r\n$-1\r\n"),
+            "{reply}"
+        );
+    }
+}
+
+#[test]
 fn a_long_exec_takes_no_longer_for_each_command() {
     let mut node = Node::new(1, 1, 1, &[]);
     let client = node.connect();

@@ -185,12 +185,16 @@ impl<T: Ticks> Host<T> {
         Ok(())
     }
 
-    /// A failed attempt leaves the session as it was.
-    fn authenticate(&mut self, index: u32, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    /// Whether this is a user's password.
+    pub(super) fn is_password(&self, user: &[u8], password: &[u8]) -> bool {
         let secret = &self.config.security.requirepass;
         // Without a password the default user may come with any.
-        let is_right = is_same_secret(password, secret) || secret.is_empty();
-        if user != DEFAULT_USER || !is_right {
+        user == DEFAULT_USER && (is_same_secret(password, secret) || secret.is_empty())
+    }
+
+    /// A failed attempt leaves the session as it was.
+    fn authenticate(&mut self, index: u32, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+        if !self.is_password(user, password) {
             self.stats.auth_failures += 1;
             return Err(CommandError::WRONG_PASS);
         }
@@ -202,31 +206,7 @@ impl<T: Ticks> Host<T> {
     }
 
     fn hello(&mut self, index: u32, args: Args<'_>) -> Result<(), CommandError> {
-        let proto = match args.get(1).map(parse_i64) {
-            None => None,
-            Some(Some(2)) => Some(Proto::Resp2),
-            Some(Some(3)) => Some(Proto::Resp3),
-            Some(Some(_)) => return Err(CommandError::new("NOPROTO unsupported protocol version")),
-            Some(None) => {
-                return Err(CommandError::new("ERR Protocol version is not an integer or out of range"));
-            }
-        };
-        let (mut credentials, mut name) = (None, None);
-        let mut at = 2;
-        while at < args.len() {
-            if args.is(at, "auth") && at + 2 < args.len() {
-                credentials = Some((args.at(at + 1), args.at(at + 2)));
-                at += 3;
-            } else if args.is(at, "setname") && at + 1 < args.len() {
-                if !clients::is_valid_name(args.at(at + 1)) {
-                    return Err(BAD_NAME);
-                }
-                name = Some(args.at(at + 1));
-                at += 2;
-            } else {
-                return Err(CommandError::quoting("ERR Syntax error in HELLO option '", args.at(at), "'"));
-            }
-        }
+        let Hello { proto, credentials, name } = Hello::parse(args)?;
         if let Some((user, password)) = credentials {
             self.authenticate(index, user, password)?;
         }
@@ -366,6 +346,51 @@ fn on_or_off(word: &[u8]) -> Result<bool, CommandError> {
         word if word.eq_ignore_ascii_case(b"on") => Ok(true),
         word if word.eq_ignore_ascii_case(b"off") => Ok(false),
         _ => Err(CommandError::SYNTAX),
+    }
+}
+
+/// What HELLO asks for.
+pub(super) struct Hello<'a> {
+    /// The version of the protocol, if it is named.
+    pub proto: Option<Proto>,
+    /// User and password.
+    pub credentials: Option<(&'a [u8], &'a [u8])>,
+    /// The client's name.
+    name: Option<&'a [u8]>,
+}
+
+impl<'a> Hello<'a> {
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    /// The refusal, in Redis's words.
+    pub(super) fn parse(args: Args<'a>) -> Result<Hello<'a>, CommandError> {
+        let proto = match args.get(1).map(parse_i64) {
+            None => None,
+            Some(Some(2)) => Some(Proto::Resp2),
+            Some(Some(3)) => Some(Proto::Resp3),
+            Some(Some(_)) => return Err(CommandError::new("NOPROTO unsupported protocol version")),
+            Some(None) => {
+                return Err(CommandError::new("ERR Protocol version is not an integer or out of range"));
+            }
+        };
+        let mut hello = Hello { proto, credentials: None, name: None };
+        let mut at = 2;
+        while at < args.len() {
+            if args.is(at, "auth") && at + 2 < args.len() {
+                hello.credentials = Some((args.at(at + 1), args.at(at + 2)));
+                at += 3;
+            } else if args.is(at, "setname") && at + 1 < args.len() {
+                if !clients::is_valid_name(args.at(at + 1)) {
+                    return Err(BAD_NAME);
+                }
+                hello.name = Some(args.at(at + 1));
+                at += 2;
+            } else {
+                return Err(CommandError::quoting("ERR Syntax error in HELLO option '", args.at(at), "'"));
+            }
+        }
+        Ok(hello)
     }
 }
 

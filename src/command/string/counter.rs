@@ -27,10 +27,12 @@ pub(super) fn decrby(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
 }
 
 pub(super) fn incrbyfloat(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
-    let increment = LongDouble::parse(args.at(2)).ok_or(CommandError::NOT_FLOAT)?;
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
-    let before = match slot.string()? {
+    // Redis looks at the key's type before the increment.
+    let before = slot.string()?;
+    let increment = LongDouble::parse(args.at(2)).ok_or(CommandError::NOT_FLOAT)?;
+    let before = match before {
         None => LongDouble::ZERO,
         Some(StringRef::Int(number)) => LongDouble::from(number),
         Some(StringRef::Str(bytes)) => LongDouble::parse(bytes).ok_or(CommandError::NOT_FLOAT)?,
@@ -140,5 +142,7 @@ mod tests {
             assert_eq!(shard.run(&format!("SET f {before}")), "+OK\r\n");
             assert_eq!(shard.run(&format!("INCRBYFLOAT f {increment}")), reply, "{before} + {increment}");
         }
+        assert_eq!(shard.run("SADD s m"), ":1\r\n");
+        assert!(shard.run("INCRBYFLOAT s x").starts_with("-WRONGTYPE"));
     }
 }
