@@ -48,6 +48,7 @@ fn soak(time: Duration) {
     println!("RINGWARD_SEED={seed}");
     let server = Server::start(number_from_env("RINGWARD_SHARDS", 2) as u16);
     let mut admin = server.client();
+    assert_eq!(admin.run("PING"), Value::simple("PONG"));
     let files = server.open_files();
     let mut connections: Vec<Connection> =
         (0..CONNECTIONS).map(|number| Connection::new(&server, number, seed)).collect();
