@@ -218,3 +218,70 @@ fn a_million_keys_go_without_a_pause() {
     // The machine is shared: what is asserted is far above what is seen on a quiet one.
     assert!(pause < 50_000 && pause_flush < 50_000, "{pause} and {pause_flush} us");
 }
+
+/// Fills a key with a large collection, many elements per command.
+fn fill(client: &mut Client, command: &str, key: &str, count: usize) {
+    const ELEMENTS: usize = 100;
+    const COMMANDS: usize = 100;
+    let mut elements = 0..count;
+    while !elements.is_empty() {
+        let mut pipeline = Vec::new();
+        let mut commands = 0;
+        while commands < COMMANDS && !elements.is_empty() {
+            let mut words = vec![command.to_owned(), key.to_owned()];
+            for element in elements.by_ref().take(ELEMENTS) {
+                match command {
+                    "HSET" => words.extend([format!("field:{element}"), format!("value:{element}")]),
+                    "ZADD" => words.extend([element.to_string(), format!("member:{element}")]),
+                    _ => words.push(format!("element:{element:08}")),
+                }
+            }
+            pipeline.extend(request(&words));
+            commands += 1;
+        }
+        assert!(client.pipeline(&pipeline, commands).iter().all(|reply| reply.int() > 0), "{command}");
+    }
+}
+
+/// However a large value goes, nobody waits for it, and its memory comes back.
+#[test]
+fn large_collections_go_without_a_pause() {
+    const COUNT: usize = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
+    // Far above what is seen on a quiet machine, but below what it takes to free the first set at once.
+    const PAUSE_MAX_US: u64 = 100_000;
+    let server = server(1, &[]);
+    let mut client = server.client();
+    let empty = used(&mut client);
+    for (command, count, removal) in [
+        ("SADD", COUNT, "UNLINK large"),
+        ("SADD", COUNT / 4, "DEL large"),
+        ("HSET", COUNT / 4, "UNLINK large"),
+        ("HSET", COUNT / 4, "PEXPIRE large 1"),
+        ("ZADD", COUNT / 4, "SET large x"),
+        ("ZADD", COUNT / 4, "FLUSHALL"),
+        ("RPUSH", COUNT / 4, "RENAME small large"),
+        ("SADD", COUNT / 4, "SUNIONSTORE large tiny"),
+    ] {
+        client.run("SADD tiny 1");
+        client.run("SET small 1");
+        let start = Instant::now();
+        fill(&mut client, command, "large", count);
+        let (built, full) = (start.elapsed(), used(&mut client));
+        assert!(full > empty + count as u64 * 10, "{full} bytes hold {count} elements");
+        client.ok("CONFIG RESETSTAT");
+        let start = Instant::now();
+        assert!(!client.run(removal).is_error(), "{removal}");
+        let replied = start.elapsed();
+        eventually("the memory comes back", || {
+            client.run("EXISTS large");
+            used(&mut client) < empty + (1 << 20)
+        });
+        let (took, pause) = (start.elapsed(), field(&mut client, "ringward", "loop_pause_max_us"));
+        println!(
+            "{command} {count} in {built:?}, {removal}: reply after {replied:?}, gone after {took:?}, \
+             the longest pass {pause} us"
+        );
+        assert!(pause < PAUSE_MAX_US, "{removal} of what {command} has made: {pause} us");
+        client.ok("FLUSHALL SYNC");
+    }
+}
