@@ -1,12 +1,13 @@
-//! How long a core stops at most while something huge goes: a set, a hash, a sorted set or a list, or a database of keys.
+//! How long a core stops at most while something huge goes: a set, a hash, a sorted set or a list, or a database of
+//! keys.
 //!
-//! `cargo bench --bench free -- [elements]` (10M by default) fills a keyspace, lets what is in it go by DEL, FLUSHALL or
-//! expiry, and then does what the core's cron does, step by step (`host/cron.rs` has the same sizes of steps): a client of
-//! the same shard waits for one slice of steps at most, and a slice ends with the first step that is over after 100
-//! microseconds. So what is printed is the longest command, the longest step, and the longest slice.
+//! `cargo bench --bench free -- [elements]` (10M by default) fills a keyspace, lets what is in it go by DEL, FLUSHALL
+//! or expiry, and then does what the core's cron does, step by step (`host/cron.rs` has the same sizes of steps): a
+//! client of the same shard waits for one slice of steps at most, and a slice ends with the first step that is over
+//! after 100 microseconds. So what is printed is the longest command, the longest step, and the longest slice.
 //!
-//! Time is the thread's own: on a shared machine a wall clock shows the neighbours. What the kernel does for the thread,
-//! such as taking pages back, is in it.
+//! Time is the thread's own: on a shared machine a wall clock shows the neighbours. What the kernel does for the
+//! thread, such as taking pages back, is in it.
 
 use ringward::base::ids::DbIndex;
 use ringward::base::key::KeyHasher;

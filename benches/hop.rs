@@ -341,6 +341,7 @@ fn host(id: CoreId, ticks: Tsc) -> Host<Tsc> {
         config: Arc::new(Config::default()),
         hasher: KeyHasher::new([1, 2, 3, 4]),
         seed: 1,
+        plan: None,
         process: ProcessInfo::default(),
     };
     Host::new(options, ticks)

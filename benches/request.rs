@@ -114,6 +114,7 @@ fn host() -> Host<Tsc> {
         config: Arc::new(Config::default()),
         hasher: KeyHasher::new([1, 2, 3, 4]),
         seed: 1,
+        plan: None,
         process: ProcessInfo::default(),
     };
     Host::new(options, Clock::start().ticks())

@@ -13,6 +13,11 @@ pub mod ds;
 pub mod resp;
 
 pub mod keyspace;
+pub mod storage;
+
+pub mod journal;
+
+pub mod rdb;
 
 pub mod command;
 

@@ -16,7 +16,8 @@ use std::path::Path;
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["config", "ds", "resp"],
-    &["keyspace"],
+    &["keyspace", "storage"],
+    &["journal", "rdb"],
     &["command"],
     &["shard"],
     &["node"],

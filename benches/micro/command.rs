@@ -8,6 +8,7 @@ use ringward::base::ids::{DbIndex, ShardId};
 use ringward::base::key::KeyHasher;
 use ringward::base::time::{MonoUs, Now};
 use ringward::command::ctx::CommandOptions;
+use ringward::command::effects::LazyFree;
 use ringward::command::Table;
 use ringward::keyspace::{Keyspace, KeyspaceOptions};
 use ringward::resp::{OwnedArgs, Proto};
@@ -35,7 +36,13 @@ fn run(bencher: Bencher<'_, '_>, line: &str) {
     let table = Arc::new(Table::new(&[]).expect("the command table"));
     let hasher = KeyHasher::new([1, 2, 3, 4]);
     let keyspace = Keyspace::new(16, hasher.clone(), KeyspaceOptions::default());
-    let options = CommandOptions { string_bytes_max: 512 * 1024 * 1024, databases: 16, lfu: false };
+    let options = CommandOptions {
+        string_bytes_max: 512 * 1024 * 1024,
+        databases: 16,
+        lfu: false,
+        compresses_dumps: true,
+        lazyfree: LazyFree::default(),
+    };
     let mut shard = Shard::new(ShardId(0), 1, table.clone(), keyspace, options, 1);
     let now = Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(1) };
     let mut out = Vec::new();

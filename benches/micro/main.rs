@@ -8,6 +8,8 @@ mod command;
 mod decode;
 mod key;
 mod keyspace;
+mod rdb;
+mod snapshot;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -150,8 +150,18 @@ texts! {
     LCS_TABLE_TOO_LARGE = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
     /// LCS did not get the memory it computes with.
     LCS_NO_MEMORY = "ERR Insufficient memory, failed allocating transient memory for LCS";
-    /// An entry that was not exported by this server.
+    /// An entry that was not exported by this server, or a payload of RESTORE that holds no value.
     BAD_ENTRY = "ERR Bad data format";
+    /// RESTORE of what DUMP did not answer, or not one of a version that can be read.
+    BAD_PAYLOAD = "ERR DUMP payload version or checksum are wrong";
+    /// RESTORE without REPLACE of a key that exists.
+    BUSY_KEY = "BUSYKEY Target key name already exists.";
+    /// RESTORE with a time to live below zero.
+    TTL_NEGATIVE = "ERR Invalid TTL value, must be >= 0";
+    /// RESTORE with an idle time below zero.
+    IDLETIME_NEGATIVE = "ERR Invalid IDLETIME value, must be >= 0";
+    /// RESTORE with a frequency that is none.
+    FREQUENCY_RANGE = "ERR Invalid FREQ value, must be >= 0 and <= 255";
     /// The key must exist for this command.
     NO_SUCH_KEY = "ERR no such key";
     /// LSET of an index that the list does not have.

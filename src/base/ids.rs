@@ -23,6 +23,10 @@ pub struct ClientId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub u16);
 
+/// A place in a shard's stream of records: how many bytes of it come before, as a Redis peer would see them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
 impl SlotId {
     /// How many slots the keyspace has (Redis Cluster specification).
     pub const COUNT: u16 = 16384;

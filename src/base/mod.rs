@@ -2,6 +2,7 @@
 //!
 //! Uses nothing of ours and is used by every other module. Nothing here reads a clock or holds global state.
 
+pub mod crc64;
 pub mod double;
 pub mod error;
 pub mod glob;

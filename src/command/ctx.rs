@@ -4,6 +4,8 @@ use crate::base::ids::{DbIndex, ShardId};
 use crate::base::key::{Key, KeyHash};
 use crate::base::prng::Prng;
 use crate::base::time::{Now, UnixMs};
+use crate::command::effects::LazyFree;
+use crate::journal::Journal;
 use crate::keyspace::{Keyspace, ValueRef};
 use crate::resp::Reply;
 
@@ -16,12 +18,18 @@ pub struct CommandOptions {
     pub databases: u16,
     /// Whether OBJECT FREQ (LFU policy) or OBJECT IDLETIME works.
     pub lfu: bool,
+    /// How removals are recorded.
+    pub lazyfree: LazyFree,
+    /// `rdbcompression`: whether DUMP compresses strings.
+    pub compresses_dumps: bool,
 }
 
 /// One command's view of the shard it runs on.
 pub struct Ctx<'a, 'r> {
     /// The shard's data.
     pub keyspace: &'a mut Keyspace,
+    /// Where the command tells what it did, if that is something else than it was asked to do: `Ctx::effect`.
+    pub journal: &'a mut Journal,
     /// The database that the client has selected.
     pub db: DbIndex,
     /// The time of this pass; all commands of a pass and all of a transaction see the same.

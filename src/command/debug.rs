@@ -17,7 +17,8 @@ use crate::base::ids::DbIndex;
 use crate::base::num::parse_i64;
 use crate::base::time::UnixMs;
 use crate::ds::list::End;
-use crate::keyspace::{access, EntryView, IntText, StringRef, ValueKind, ValueRef};
+use crate::keyspace::{access, EntryView, IntText, ValueKind, ValueRef};
+use crate::rdb;
 use crate::resp::{reply, Args};
 
 /// The rows of this family.
@@ -222,34 +223,12 @@ fn object(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
         "Value at:{address:#x} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         refcount_of(entry.value),
         entry.encoding.name(),
-        entry.value.string().map_or(0, serialized_bytes),
+        rdb::serialized_len(entry.value, ctx.options.compresses_dumps),
         entry.access,
         access::lru_idle_ms(entry.access, now) / 1000,
     );
     ctx.reply.simple(&text);
     Ok(())
-}
-
-/// The length of a value in an RDB file that is not compressed.
-fn serialized_bytes(value: StringRef<'_>) -> usize {
-    // An integer takes a byte that says so and one, two or four for itself; longer ones are written as text.
-    if let Some(number) = value.integer() {
-        if i8::try_from(number).is_ok() {
-            return 2;
-        } else if i16::try_from(number).is_ok() {
-            return 3;
-        } else if i32::try_from(number).is_ok() {
-            return 5;
-        }
-    }
-    let len = value.string_len();
-    let header = match len {
-        ..64 => 1,
-        64..16384 => 2,
-        16384..=0xFFFF_FFFF => 5,
-        _ => 9,
-    };
-    header + len
 }
 
 fn memory_usage(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -355,6 +334,7 @@ mod tests {
     #[test]
     fn lengths_are_those_of_redis() {
         let mut shard = Harness::new();
+        shard.options.compresses_dumps = false;
         for (value, len) in [
             ("127", 2),
             ("-128", 2),
@@ -375,6 +355,12 @@ mod tests {
             let text = shard.run("_object k");
             assert!(text.contains(&format!(" serializedlength:{len} ")), "{value}: {text}");
         }
+        shard.run("RPUSH l a b c");
+        // The number of nodes, what the node is, the length of the listpack, the listpack.
+        assert!(shard.run("_object l").contains(" serializedlength:19 "));
+        shard.options.compresses_dumps = true;
+        shard.run(&format!("SET k {}", "x".repeat(1000)));
+        assert!(shard.run("_object k").contains(" serializedlength:22 "));
     }
 
     #[test]

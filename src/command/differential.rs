@@ -121,7 +121,7 @@ pub(in crate::command) fn pick<'a>(prng: &mut Prng, words: &[&'a str]) -> &'a st
 }
 
 /// A request: mostly sound, with a bad argument now and then.
-fn command(prng: &mut Prng) -> Vec<Vec<u8>> {
+pub(in crate::command) fn command(prng: &mut Prng) -> Vec<Vec<u8>> {
     const NAMES: &[&str] = &[
         "APPEND",
         "DECR",

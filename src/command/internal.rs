@@ -9,15 +9,36 @@ use super::generic::sort_keys;
 use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread};
 use super::Ctx;
 use crate::base::error::CommandError;
-use crate::base::ids::DbIndex;
-use crate::base::key::Key;
-use crate::base::num::parse_i64;
+use crate::base::ids::{DbIndex, ShardId};
+use crate::base::key::{shard_of_key, Key};
+use crate::base::num::{parse_i64, parse_u64};
 use crate::base::time::UnixMs;
+use crate::journal::Cut;
 use crate::keyspace::{EntryView, Keyspace, NewValue, SetExpire, ValueKind, Version};
 use crate::resp::Args;
 
 /// The rows of this family.
 pub static SPECS: &[Spec] = &[
+    Spec::new(
+        "_cut",
+        4,
+        Run::Shard(cut, Spread::EveryOk),
+        doc(
+            "Cuts all shards at one point, for a snapshot or a rewrite of the append-only file.",
+            "kind number generation",
+        ),
+    )
+    .flags(Flags::READONLY.with(Flags::INTERNAL)),
+    Spec::new(
+        "_share",
+        -4,
+        Run::Shard(share, Spread::EveryOk),
+        doc(
+            "Does FLUSHALL, FLUSHDB or SWAPDB to the keys that one shard of another number of shards had.",
+            "shard shards command [arg ...]",
+        ),
+    )
+    .flags(Flags::WRITE.with(Flags::INTERNAL)),
     Spec::new(
         "_export",
         2,
@@ -81,6 +102,66 @@ const fn doc(summary: &'static str, syntax: &'static str) -> Doc {
     }
 }
 
+/// `_cut snapshot id 0`, `_cut rewrite number generation`; of a rewrite that begins no generation that is 0. Whoever
+/// runs the shard carries it out before anything else runs there.
+fn cut(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    let number = |at: usize| parse_u64(args.at(at)).ok_or(CommandError::NOT_INTEGER);
+    let (number, generation) = (number(2)?, number(3)?);
+    ctx.journal.cut(match args.at(1) {
+        b"snapshot" => Cut::Snapshot { id: number },
+        _ => Cut::Rewrite { cut: number, begins: (generation > 0).then_some(generation) },
+    });
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// What a command did that was recorded on every shard, where the keys of that shard lie on others now.
+fn share(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    let number = |at: usize| {
+        let number = args.get(at).and_then(parse_u64).and_then(|number| u16::try_from(number).ok());
+        number.ok_or(CommandError::NOT_INTEGER)
+    };
+    let (shard, shards) = (ShardId(number(1)?), number(2)?);
+    if shards == 0 {
+        return Err(CommandError::NOT_INTEGER);
+    }
+    let now = ctx.now_ms();
+    let keys_of = |keyspace: &mut Keyspace, db: DbIndex| {
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        keyspace.for_each(db, now, |key, _| {
+            if shard_of_key(key, shards) == shard {
+                keys.push(key.into());
+            }
+        });
+        keys
+    };
+    if args.is(3, "swapdb") {
+        let (a, b) = (DbIndex(number(4)?), DbIndex(number(5)?));
+        if a.0 >= ctx.options.databases || b.0 >= ctx.options.databases {
+            return Err(CommandError::NOT_INTEGER);
+        }
+        let (of_a, of_b) = (keys_of(ctx.keyspace, a), keys_of(ctx.keyspace, b));
+        // By way of the scratch database, which is empty between commands.
+        let scratch = ctx.keyspace.scratch();
+        for (keys, from, to) in [(&of_a, a, scratch), (&of_b, b, a), (&of_a, scratch, b)] {
+            for key in keys {
+                let key = ctx.key(key);
+                ctx.keyspace.move_entry((from, key), (to, key), now);
+            }
+        }
+    } else {
+        let one = args.is(3, "flushdb").then_some(ctx.db);
+        for db in (0..ctx.options.databases).map(DbIndex).filter(|&db| one.is_none_or(|one| one == db)) {
+            for key in keys_of(ctx.keyspace, db) {
+                let key = ctx.key(&key);
+                ctx.keyspace.remove(db, key, now);
+            }
+        }
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
 fn export(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     match ctx.keyspace.peek(ctx.db, key, now) {
@@ -100,6 +181,9 @@ fn import(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     if !is_whole {
         return Err(CommandError::BAD_ENTRY);
+    }
+    if db != ctx.keyspace.scratch() {
+        ctx.effect_key(db, args.at(1));
     }
     ctx.reply.ok();
     Ok(())

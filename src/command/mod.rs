@@ -11,6 +11,7 @@ pub mod debug;
 #[cfg(test)]
 mod differential;
 pub mod docs;
+pub mod effects;
 pub mod generic;
 #[cfg(test)]
 pub(crate) mod harness;
@@ -20,6 +21,8 @@ pub mod hyperloglog;
 pub mod internal;
 pub mod introspect;
 pub mod list;
+#[cfg(test)]
+pub(crate) mod replay;
 pub mod server;
 pub mod set;
 pub mod spec;

@@ -6,6 +6,26 @@ use super::spec::{Categories, Doc, Flags, Group, KeySpec, NodeOp, Run, SessionOp
 /// The rows of this family.
 pub static SPECS: &[Spec] = &[
     row(
+        "bgrewriteaof",
+        1,
+        Run::Node(NodeOp::Bgrewriteaof),
+        "1.0.0",
+        "O(1)",
+        "Rewrites the append-only file in the background.",
+        "",
+    )
+    .flags(SAVING),
+    row(
+        "bgsave",
+        -1,
+        Run::Node(NodeOp::Bgsave),
+        "1.0.0",
+        "O(1)",
+        "Saves the data set in the background.",
+        "[SCHEDULE]",
+    )
+    .flags(SAVING),
+    row(
         "command",
         -1,
         Run::Session(SessionOp::Command),
@@ -41,6 +61,18 @@ pub static SPECS: &[Spec] = &[
     .flags(READY)
     .categories(Categories::DANGEROUS)
     .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+    row(
+        "lastsave",
+        1,
+        Run::Node(NodeOp::Lastsave),
+        "1.0.0",
+        "O(1)",
+        "Tells when the data set was last saved, in seconds since the epoch.",
+        "",
+    )
+    .flags(READY.with(Flags::FAST))
+    .categories(Categories::ADMIN.with(Categories::DANGEROUS))
+    .tips(&["nondeterministic_output"]),
     container("latency", "2.8.13", "Commands about slow events and latencies.", LATENCY),
     row("lolwut", -1, Run::Session(SessionOp::Lolwut), "5.0.0", "", "Draws and tells the version.", "[VERSION version]")
         .flags(Flags::READONLY.with(Flags::FAST)),
@@ -51,6 +83,16 @@ pub static SPECS: &[Spec] = &[
     row("role", 1, Run::Node(NodeOp::Role), "2.8.12", "O(1)", "Tells the server's part in replication.", "")
         .flags(READY.with(Flags::NOSCRIPT).with(Flags::FAST))
         .categories(Categories::ADMIN.with(Categories::DANGEROUS)),
+    row(
+        "save",
+        1,
+        Run::Node(NodeOp::Save),
+        "1.0.0",
+        "O(N) where N is the total number of keys in all databases",
+        "Saves the data set, and answers when it is on the disk.",
+        "",
+    )
+    .flags(SAVING.with(Flags::NO_MULTI)),
     row(
         "shutdown",
         -1,
@@ -315,6 +357,9 @@ const READY: Flags = Flags::LOADING.with(Flags::STALE);
 
 /// For administrators, at any time, not from scripts.
 const ADMIN: Flags = READY.with(Flags::ADMIN).with(Flags::NOSCRIPT);
+
+/// What writes the data set to disk: not while it is being loaded.
+const SAVING: Flags = Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::NO_ASYNC_LOADING);
 
 const TO_ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 const FROM_ALL_NODES: &[&str] =

@@ -146,6 +146,8 @@ pub enum SessionOp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the command of its name")]
 pub enum NodeOp {
+    Bgrewriteaof,
+    Bgsave,
     ClientKill,
     ClientList,
     ClientPause,
@@ -165,6 +167,7 @@ pub enum NodeOp {
     LatencyHistory,
     LatencyLatest,
     LatencyReset,
+    Lastsave,
     MemoryDoctor,
     MemoryHelp,
     MemoryMallocStats,
@@ -175,6 +178,7 @@ pub enum NodeOp {
     ModuleList,
     Monitor,
     Role,
+    Save,
     Shutdown,
     SlowlogGet,
     SlowlogHelp,

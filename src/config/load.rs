@@ -409,7 +409,7 @@ pub(super) mod tests {
         assert_eq!(save, ["900 1", "300 10", "60 10000"]);
         assert_eq!(config.renamed_commands, [RenamedCommand { from: "CONFIG".into(), to: "".into() }]);
         assert!(warnings.iter().any(|warning| warning.name == "activerehashing"));
-        assert_eq!(warnings.iter().filter(|warning| warning.name == "save").count(), 1);
+        assert!(!warnings.iter().any(|warning| warning.name == "save"), "it is done as it says");
     }
 
     #[test]

@@ -7,16 +7,19 @@
 //! The short way is for requests that need no second look: a command with one key, of the right arity, from a session
 //! in its normal state. Everything else goes through `request`, in the same order.
 //!
+//! Commands over several shards that a session sends one after the other are begun together (`txn`), with the last of
+//! them.
+//!
 //! Invariant: requests of one session run, or are sent to their shards, in the order in which they came. Where a
 //! session has to wait, the bytes from its first request that did not run go to its `Input`, and later bytes behind
 //! them.
 
 use super::host::{mark_dirty, Effect, Host, INPUT_HIGH_BYTES, OUTPUT_HIGH_BYTES};
-use super::mail::{Answered, Parcel, Rare};
+use super::mail::Rare;
 use super::memory::Room;
 use super::multi::exec_abort;
 use crate::base::error::CommandError;
-use crate::base::ids::{CoreId, DbIndex, ShardId};
+use crate::base::ids::{DbIndex, ShardId};
 use crate::base::key::{shard_of_key, KeyHash};
 use crate::base::time::Ticks;
 use crate::command::generic::cursor_shard;
@@ -47,9 +50,6 @@ const BATCH_REQUESTS_MAX: usize = 256;
 
 /// How many requests of one client may be at other cores at a time: their replies are not known to be small.
 const FORWARDED_MAX: u32 = 1024;
-
-/// A parcel takes no reply that ends beyond this: that one travels by itself. The places in a parcel are 32 bits wide.
-const PARCEL_REPLIES_BYTES_MAX: usize = 1 << 30;
 
 /// The requests being gathered. Kept between passes for its memory only.
 #[derive(Debug, Default)]
@@ -149,6 +149,12 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.flush(pieces);
+    }
+
+    /// Takes what the server itself asks of a session without a client.
+    pub(super) fn receive_internal(&mut self, session: u32, bytes: &[u8]) {
+        debug_assert!(self.batch.sources.is_empty(), "a batch is being gathered");
+        self.receive(&[Received { session, bytes }]);
     }
 
     /// Decodes a piece into the batch, running the batch whenever it is full. `before` tells how far its first
@@ -285,7 +291,7 @@ impl<T: Ticks> Host<T> {
             }
         }
         let mut before = self.ticks.ticks();
-        for request in &batch.requests {
+        for (at, request) in batch.requests.iter().enumerate() {
             let source = &mut batch.sources[request.source as usize];
             if source.stop.is_some() {
                 continue;
@@ -293,7 +299,12 @@ impl<T: Ticks> Host<T> {
             let bytes = pieces[source.piece as usize].bytes;
             let spans = &batch.spans[request.first_span as usize..][..request.argc as usize];
             let args = Args::new(bytes, spans);
-            let flow = self.run(source.session, request, args, &mut before);
+            let mut flow = self.run(source.session, request, args, &mut before);
+            let is_last = batch.requests.get(at + 1).is_none_or(|next| next.source != request.source);
+            if is_last && self.gathered.is_some() {
+                debug_assert_eq!(flow, Flow::Next, "what cannot run begins what was gathered");
+                flow = self.begin_gathered();
+            }
             self.stats.commands_processed += 1;
             match flow {
                 Flow::Next => {}
@@ -361,7 +372,8 @@ impl<T: Ticks> Host<T> {
     fn run(&mut self, index: u32, request: &Request, args: Args<'_>, before: &mut u64) -> Flow {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         let is_fast = session.fast;
-        if request.way == Way::Long || !is_fast || self.attention || self.needs_room(request.command) {
+        let is_long = request.way == Way::Long || !is_fast || self.attention || self.gathered.is_some();
+        if is_long || self.needs_room(request.command) {
             let flow = self.request(index, args);
             *before = self.ticks.ticks();
             return flow;
@@ -387,11 +399,17 @@ impl<T: Ticks> Host<T> {
                     return Flow::Next;
                 }
                 shard.keyspace.set_touch(touch(session.no_touch));
+                let recorded = shard.journal.pending().len();
                 let out = session.replies.writer();
                 let start = out.len();
                 let result = shard.run(spec, call, self.now, out);
                 let has_ready = shard.has_ready();
-                session.replies.wrote(start);
+                if self.persist.holds && shard.journal.pending().len() > recorded {
+                    self.hold_here(index, usize::from(place), start);
+                } else {
+                    session.replies.wrote(start);
+                }
+                let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
                 let over = session.replies.pending_bytes() > OUTPUT_HIGH_BYTES;
                 let after = self.ticks.ticks();
                 let took = after.wrapping_sub(*before);
@@ -472,10 +490,17 @@ impl<T: Ticks> Host<T> {
             // Another session of this batch has ended this one (CLIENT KILL).
             return Flow::Keep;
         }
+        if self.gathered.is_some() && !self.joins_gathered(args) && self.begin_gathered() != Flow::Next {
+            return Flow::Keep;
+        }
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         if session.reply_mode == ReplyMode::SkipNext {
             session.reply_mode = ReplyMode::Skip;
         }
-        let found = admit::find(&self.table, args);
+        let found = match session.is_internal && args.at(0).starts_with(b"_") {
+            true => Ok(self.table.internal(&String::from_utf8_lossy(args.at(0)))),
+            false => admit::find(&self.table, args),
+        };
         let command = match found {
             Ok(command) => command,
             Err(error) => return self.refuse(index, None, &error),
@@ -485,7 +510,11 @@ impl<T: Ticks> Host<T> {
         let room = self.make_room(flags);
         self.gate.out_of_memory = room == Room::None;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
-        if let Err(error) = admit::admit(spec, args, session, &self.gate) {
+        if let Err(error) = admit::admit(spec, args, flags, session, &self.gate) {
+            if self.begin_gathered() != Flow::Next {
+                return Flow::Keep;
+            }
+            let error = self.explain_refusal(error);
             return self.refuse(index, Some(command), &error);
         }
         if room == Room::Later {
@@ -493,6 +522,9 @@ impl<T: Ticks> Host<T> {
         }
         if self.attention && self.is_paused(flags) {
             return self.keep_for(index, Wait::Pause);
+        }
+        if self.persist.flooded > 0 && flags.has(Flags::WRITE) {
+            return self.keep_for(index, Wait::Disk);
         }
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         session.last_command = command;
@@ -563,6 +595,8 @@ impl<T: Ticks> Host<T> {
             Spread::Cursor => Some(cursor_shard(args.at(1), shards).unwrap_or(ShardId(0))),
             Spread::EveryDraw => None,
             spread if is_global(spread) => (shards == 1).then_some(ShardId(0)),
+            // It comes behind what was gathered, with which it runs.
+            _ if self.gathered.is_some() => None,
             _ => single_shard(spec, args, shards),
         };
         if spec.flags.has(Flags::BLOCKING) {
@@ -595,12 +629,16 @@ impl<T: Ticks> Host<T> {
         shard.keyspace.set_touch(touch(session.no_touch));
         let silent = session.is_silent();
         let before = self.ticks.ticks();
+        let recorded = shard.journal.pending().len();
         let out = session.replies.writer();
         let start = out.len();
         let result = shard.run(spec, call, self.now, out);
         let has_ready = shard.has_ready();
+        let is_recorded = shard.journal.pending().len() > recorded;
         if silent {
             out.truncate(start);
+        } else if self.persist.holds && is_recorded {
+            self.hold_here(index, place, start);
         } else {
             session.replies.wrote(start);
         }
@@ -750,7 +788,10 @@ impl<T: Ticks> Host<T> {
             Ok(words) if words.is_empty() => true,
             Ok(words) => {
                 let args = OwnedArgs::collect(words.iter().map(Vec::as_slice));
-                let flow = self.request(index, args.as_args());
+                let flow = match self.request(index, args.as_args()) {
+                    Flow::Next => self.begin_gathered(),
+                    flow => flow,
+                };
                 match flow {
                     Flow::Next => return true,
                     Flow::Stop => {}
@@ -780,107 +821,28 @@ impl<T: Ticks> Host<T> {
         self.close(index, false);
     }
 
-    /// Requests of another core for shards of this one.
-    pub(super) fn answer_parcel(&mut self, from: CoreId, mut parcel: Box<Parcel>) {
-        for call in parcel.calls() {
-            if let Some(place) = self.local[call.shard.index()] {
-                self.shards[usize::from(place)].keyspace.prefetch_bucket(call.head.db, call.head.first_key);
-            }
-        }
-        for call in parcel.calls() {
-            if let Some(place) = self.local[call.shard.index()] {
-                self.shards[usize::from(place)].keyspace.prefetch_entry(call.head.db, call.head.first_key);
-            }
-        }
-        for call in parcel.calls().iter().filter(|call| self.table.is_deep(call.head.command)) {
-            if let Some(place) = self.local[call.shard.index()] {
-                let keyspace = &self.shards[usize::from(place)].keyspace;
-                keyspace.prefetch_collection(call.head.db, call.head.first_key);
-            }
-        }
-        let mut before = self.ticks.ticks();
-        let mut too_large = Vec::new();
-        parcel.answer(|call, request, out| {
-            let Some(place) = self.local[call.shard.index()] else {
-                unreachable!("{:?} is not hosted here", call.shard)
-            };
-            let shard = &mut self.shards[usize::from(place)];
-            let spec = self.table.spec(call.head.command);
-            if !shard.is_calm() && shard.must_wait(spec, request) {
-                shard.defer(Ticket { core: from, session: call.session, slot: call.slot }, request);
-                return Answered::Later;
-            }
-            shard.keyspace.set_touch(touch(call.head.no_touch));
-            let start = out.len();
-            let result = shard.run(spec, request, self.now, out);
-            let after = self.ticks.ticks();
-            let took = after.wrapping_sub(before);
-            before = after;
-            let stats = &mut self.command_stats[call.head.command.index()];
-            stats.record_as(self.ticks.to_ns(took), self.tracks_latency);
-            if let Err(error) = result {
-                stats.failed += 1;
-                self.error_stats.count(&error);
-            }
-            if out.len() > PARCEL_REPLIES_BYTES_MAX {
-                let ticket = Ticket { core: from, session: call.session, slot: call.slot };
-                too_large.push(Rare::Late(ticket, out.split_off(start)));
-                return Answered::Later;
-            }
-            // 0 would mean that it was not slow.
-            let slow_us = if took >= self.slow_ticks { (self.ticks.to_ns(took) / 1000).max(1) } else { 0 };
-            Answered::Now { slow_us: slow_us.min(u64::from(u32::MAX)) as u32 }
-        });
-        for place in 0..self.shards.len() {
-            if self.shards[place].has_ready() {
-                self.serve_waiters(place);
-            }
-        }
-        self.outboxes[from.index()].mail.push_back(super::Mail::Replies(parcel));
-        for reply in too_large {
-            self.post(from, reply);
-        }
-    }
-
-    /// A parcel of this core has come back with the replies.
-    pub(super) fn take_answers(&mut self, from: CoreId, mut parcel: Box<Parcel>) {
-        for (call, args, reply) in parcel.answers() {
-            let Some((reply, slow_us)) = reply else { continue };
-            self.fill(call.session, call.slot, reply);
-            if slow_us > 0 {
-                let spec = self.table.spec(call.head.command);
-                self.log_slow(call.session, spec, args, u64::from(slow_us));
-            }
-        }
-        if parcel.recycle() {
-            self.parcels.push(parcel);
-        }
-        self.outboxes[from.index()].in_flight -= 1;
-        for index in std::mem::take(&mut self.outbox_waiters) {
-            if let Some(session) = self.session(index) {
-                if session.state == State::Waiting(Wait::Outbox) {
-                    session.state = State::Open;
-                    self.runnable.push(index);
-                }
-            }
-        }
-    }
-
     /// Carries out what a shard of this core wants.
     pub(super) fn carry_out(&mut self) {
+        for place in 0..self.shards.len() {
+            if let Some(cut) = self.shards[place].journal.take_cut() {
+                self.begin_save(place, cut);
+            }
+        }
         for effect in std::mem::take(&mut self.shard_effects) {
             match effect {
-                crate::shard::Effect::Reply(ticket, command, reply) => {
+                crate::shard::Effect::Reply(ticket, command, reply, shard) => {
                     // How long it took by itself is not known.
                     self.command_stats[command.index()].record_untracked(0);
                     self.count_if_error(command, &reply);
-                    self.post(ticket.core, Rare::Late(ticket, reply))
+                    let hold = self.hold_of(shard, ticket.core);
+                    self.post(ticket.core, Rare::Late(ticket, reply, hold))
                 }
                 crate::shard::Effect::Turn(ticket, shard) => {
                     self.post(ticket.core, Rare::Turn(ticket, shard))
                 }
                 crate::shard::Effect::Step(txn, shard, reply) => {
-                    self.post(txn.core, Rare::Step(txn, shard, reply));
+                    let hold = self.hold_of(shard, txn.core);
+                    self.post(txn.core, Rare::Step(txn, shard, reply, hold));
                 }
             }
         }
@@ -896,7 +858,7 @@ impl<T: Ticks> Host<T> {
     }
 
     #[cold]
-    fn log_slow(&mut self, index: u32, spec: &Spec, args: Args<'_>, took_us: u64) {
+    pub(super) fn log_slow(&mut self, index: u32, spec: &Spec, args: Args<'_>, took_us: u64) {
         let redacted = super::monitor::redacted(spec, args);
         let shown = redacted.as_ref().map_or(args, OwnedArgs::as_args);
         self.note_slow(index, spec, trimmed(shown), took_us);
@@ -920,7 +882,7 @@ impl<T: Ticks> Host<T> {
 }
 
 #[inline]
-fn touch(no_touch: bool) -> Touch {
+pub(super) fn touch(no_touch: bool) -> Touch {
     if no_touch {
         Touch::No
     } else {

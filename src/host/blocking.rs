@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::batch::Flow;
 use super::host::Host;
 use super::mail::Rare;
-use super::txn::Account;
+use super::txn::{Account, Accounts};
 use crate::base::ids::ShardId;
 use crate::base::key::shard_of_key;
 use crate::base::time::{Ticks, UnixMs};
@@ -156,7 +156,7 @@ impl<T: Ticks> Host<T> {
         };
         let program = Program::command(plan, parts, call.head.proto);
         let account = Account { args: None, ..self.account_of(ticket.session, call) };
-        self.begin_txn(account, program, Vec::new());
+        self.begin_txn(Accounts::from_buf([account]), program, Vec::new());
     }
 
     /// A command that may block has been tried as a transaction.

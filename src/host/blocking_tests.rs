@@ -153,7 +153,9 @@ fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
             .filter(move |key| shard_of_key(key.as_bytes(), 3) == ShardId(core))
     };
     let (near, far): (Vec<String>, Vec<String>) =
-        (keys_of(0).take(2).collect(), keys_of(1).take(2).collect());
+        (keys_of(0).take(3).collect(), keys_of(1).take(3).collect());
+    // It makes a transaction one of two steps.
+    let copy = format!("COPY {} {}", near[2], far[2]);
     let gone = node.connect_to(0);
     assert_eq!(node.run(gone, &format!("BLPOP {} 0", near[0])), "");
     // A transaction that has pushed and not ended.
@@ -165,7 +167,9 @@ fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
         node.hold(core, 0);
         node.quiesce();
     };
-    for words in ["MULTI".to_owned(), format!("RPUSH {} 1", near[0]), format!("RPUSH {} 1", far[0])] {
+    for words in
+        ["MULTI".to_owned(), format!("RPUSH {} 1", near[0]), format!("RPUSH {} 1", far[0]), copy.clone()]
+    {
         node.run(one, &words);
     }
     send(&mut node, one, "EXEC");
@@ -180,6 +184,7 @@ fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
         "MULTI".to_owned(),
         format!("RPUSH {} 1", near[1]),
         format!("EXISTS {} {}", near[1], far[1]),
+        copy,
         format!("LLEN {}", near[1]),
     ] {
         node.run(two, &words);
@@ -190,7 +195,7 @@ fn a_turn_of_a_client_that_is_gone_is_nobody_elses() {
     node.quiesce();
     node.release(2, 0);
     node.quiesce();
-    assert_eq!(node.take_text(two), "*3\r\n:1\r\n:1\r\n:1\r\n");
+    assert_eq!(node.take_text(two), "*4\r\n:1\r\n:1\r\n:0\r\n:1\r\n");
     assert!(node.take_text(other).ends_with("$1\r\n1\r\n"));
 }
 
@@ -223,7 +228,9 @@ fn a_client_that_is_gone_before_it_is_tried_takes_nothing() {
     };
     let (near, far) = (key_of(0), key_of(1));
     let (gone, mover) = (node.connect_to(0), node.connect_to(1));
-    for words in ["MULTI", &format!("RPUSH {near} 1"), &format!("RPUSH {far} 1")] {
+    // It makes the transaction one of two steps.
+    let copy = format!("COPY {{{near}}}x {{{far}}}x");
+    for words in ["MULTI", &format!("RPUSH {near} 1"), &format!("RPUSH {far} 1"), &copy] {
         node.run(mover, words);
     }
     send(&mut node, mover, "EXEC");
@@ -237,7 +244,7 @@ fn a_client_that_is_gone_before_it_is_tried_takes_nothing() {
     node.disconnect(gone);
     node.release(1, 0);
     node.quiesce();
-    assert_eq!(node.take_text(mover), "*2\r\n:1\r\n:1\r\n");
+    assert_eq!(node.take_text(mover), "*3\r\n:1\r\n:1\r\n:0\r\n");
     assert_eq!(node.run(mover, &format!("LLEN {near}")), ":1\r\n");
     assert_eq!(node.leftover(), None);
 }

@@ -132,6 +132,7 @@ impl<T: Ticks> Host<T> {
             return;
         }
         self.sample();
+        self.conduct_tick();
         self.walk_sessions();
         self.settle_memory();
         self.plan_work();
@@ -163,7 +164,6 @@ impl<T: Ticks> Host<T> {
             let keyspace = &shard.keyspace;
             report.keyspace += &keyspace.stats();
             report.memory += &keyspace.memory();
-            report.dirty += keyspace.dirty();
             let databases: Vec<_> = (0..keyspace.databases())
                 .map(crate::base::ids::DbIndex)
                 .map(|db| DatabaseSize {
@@ -174,6 +174,7 @@ impl<T: Ticks> Host<T> {
                 .collect();
             report.add_databases(&databases);
         }
+        report.persistence = self.report_files();
         report
     }
 
@@ -206,9 +207,14 @@ impl<T: Ticks> Host<T> {
     pub(super) fn end_pause(&mut self) {
         self.pause = None;
         self.refresh_attention();
+        self.end_waits(Wait::Pause);
+    }
+
+    /// Who waits for this goes on.
+    pub(super) fn end_waits(&mut self, wait: Wait) {
         for (index, session) in self.sessions.iter_mut().enumerate() {
             if let Some(session) = session.as_deref_mut() {
-                if session.state == State::Waiting(Wait::Pause) {
+                if session.state == State::Waiting(wait) {
                     session.state = State::Open;
                     self.runnable.push(index as u32);
                 }
@@ -271,7 +277,7 @@ impl<T: Ticks> Host<T> {
         let timeout_us = u64::from(self.config.network.timeout_secs) * 1_000_000;
         let limit = self.config.clients.output_buffer_limits.normal;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
-        if matches!(session.state, State::Closing | State::Closed) {
+        if matches!(session.state, State::Closing | State::Closed) || session.is_internal {
             return;
         }
         let idle_us = now.since(session.active);
@@ -304,8 +310,9 @@ impl<T: Ticks> Host<T> {
     /// Every shard gets its background work, and `work` its share of the time until the next tick: 25%, or more with
     /// `active-expire-effort`, as Redis's expire cycle.
     fn plan_work(&mut self) {
-        // A paused server does not change its data by itself either.
-        let expire = self.pause.is_none();
+        // A paused server does not change its data by itself either; and what is being loaded may make a key live
+        // longer.
+        let expire = self.pause.is_none() && !self.gate.is_loading;
         let plan = ShardWork { expire, free: true, maintain: true, defrag: true, ..ShardWork::default() };
         self.cron.work.clear();
         self.cron.work.resize(self.shards.len(), plan);
@@ -316,7 +323,11 @@ impl<T: Ticks> Host<T> {
     /// Does a slice of background work. Whether there is more.
     pub fn work(&mut self) -> bool {
         let is_short = self.keep_limits();
-        self.work_slice() || is_short
+        let is_busy = match &self.persist.loading {
+            None => self.save_step(),
+            Some(_) => self.load_step() | self.save_step(),
+        };
+        self.work_slice() || is_short || is_busy
     }
 
     fn work_slice(&mut self) -> bool {
@@ -357,12 +368,12 @@ impl<T: Ticks> Host<T> {
             return false;
         };
         self.cron.next_shard = (at + 1) % shards;
-        let (work, keyspace) = (&mut self.cron.work[at], &mut self.shards[at].keyspace);
+        let (work, shard) = (&mut self.cron.work[at], &mut self.shards[at]);
         match work.next_turn() {
             Turn::Expire => {
                 let before = self.ticks.ticks();
                 let effort = u64::from(self.config.memory.active_expire_effort) - 1;
-                let report = keyspace.expire_step(self.now.unix_ms(), STEP_BUCKETS);
+                let report = shard.expire_step(self.now.unix_ms(), STEP_BUCKETS);
                 work.expire_steps += 1;
                 work.examined += report.examined;
                 work.expired += report.expired;
@@ -370,16 +381,16 @@ impl<T: Ticks> Host<T> {
                 let is_worthwhile = work.expired * 100 > work.examined * (10 - effort);
                 work.expire = report.more && (is_worthwhile || work.expire_steps < EXPIRE_STEPS_MIN);
                 // What has just expired may be large.
-                work.free |= keyspace.has_dead();
+                work.free |= shard.keyspace.has_dead();
                 let took_ns = self.ticks.to_ns(self.ticks.ticks().wrapping_sub(before));
                 self.stats.expire_cycle_ns += took_ns;
                 if report.expired > 0 {
                     self.latency.sample("expire-del", self.now, took_ns / 1000);
                 }
             }
-            Turn::Free => work.free = keyspace.free_step(STEP_BUCKETS),
-            Turn::Upkeep if work.maintain => work.maintain = keyspace.maintain_step(STEP_SEGMENTS),
-            Turn::Upkeep => work.defrag = keyspace.defrag_step(STEP_BUCKETS).more,
+            Turn::Free => work.free = shard.keyspace.free_step(STEP_BUCKETS),
+            Turn::Upkeep if work.maintain => work.maintain = shard.keyspace.maintain_step(STEP_SEGMENTS),
+            Turn::Upkeep => work.defrag = shard.keyspace.defrag_step(STEP_BUCKETS).more,
         }
         true
     }

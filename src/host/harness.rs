@@ -16,6 +16,7 @@ use crate::base::time::{MonoUs, Now, Ticks};
 use crate::command::Table;
 use crate::config::{Asker, Config, ProtectedAction};
 use crate::session::session::Peer;
+use crate::storage::modeldisk::ModelDisk;
 
 /// A counter that goes on by one microsecond at each look, or by more where all is to take long.
 #[derive(Clone, Debug)]
@@ -52,6 +53,9 @@ pub(crate) struct Node {
     now: Now,
     ticks: FakeTicks,
     pub(crate) is_shut_down: bool,
+    pub(crate) disk: ModelDisk,
+    /// Why the data set could not be loaded.
+    pub(crate) failure: Option<String>,
 }
 
 /// A connection, seen from the client.
@@ -70,8 +74,11 @@ pub(crate) struct ClientNo(pub(crate) usize);
 impl Node {
     /// A node of so many shards on so many cores.
     pub(crate) fn new(shards: u16, cores: u16, seed: u64, settings: &[(&str, &str)]) -> Node {
-        let pairs: Vec<(&[u8], &[u8])> =
-            settings.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let pairs: Vec<(&[u8], &[u8])> = [("save", "")]
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
         let mut config = Config::default().set(&pairs, Asker { is_local: true, is_loading: false }).unwrap();
         config.security.enable_debug_command = ProtectedAction::Yes;
         let options = HostOptions {
@@ -82,6 +89,7 @@ impl Node {
             config: Arc::new(config),
             hasher: KeyHasher::new([1, 2, 3, 4]),
             seed,
+            plan: None,
             process: ProcessInfo { run_id: "a".repeat(40), ..ProcessInfo::default() },
         };
         let ticks = FakeTicks::default();
@@ -97,9 +105,16 @@ impl Node {
             now: Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(0) },
             ticks,
             is_shut_down: false,
+            disk: ModelDisk::default(),
+            failure: None,
         };
         node.advance_us(1_000_000);
         node
+    }
+
+    /// The wall clock.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now.unix_us / 1000
     }
 
     /// A client on some core.
@@ -286,7 +301,12 @@ impl Node {
             moved |= !mail.is_empty();
             self.links[core * cores + to].append(mail);
         }
-        let mut effects = Vec::new();
+        let (mut jobs, mut effects) = (Vec::new(), Vec::new());
+        host.take_jobs(&mut jobs);
+        for job in jobs {
+            moved = true;
+            host.file_done(self.disk.run(core as u16, job));
+        }
         host.take_effects(&mut effects);
         for effect in effects {
             match effect {
@@ -312,6 +332,7 @@ impl Node {
                     moved = true;
                 }
                 Effect::Shutdown => self.is_shut_down = true,
+                Effect::Fail(reason) => self.failure = Some(reason),
                 Effect::Configured | Effect::Throttle(_) | Effect::Unthrottle(_) => {}
             }
         }
@@ -347,7 +368,7 @@ impl Node {
             let sessions = host.sessions.iter().flatten().count();
             for (what, count) in [
                 ("sessions without a client", sessions - open),
-                ("transactions", host.txns.len()),
+                ("transactions", host.txns.len() + host.attempts.len()),
                 ("questions", host.gathers.len()),
                 (
                     "parcels at a neighbour",

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use super::cron::{Pause, ProcessInfo};
+use super::direct::Attempt;
 use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
 use super::memory::MemoryState;
 use super::query::Gather;
-use super::txn::Txn;
+use super::txn::{Gathered, Txn};
 use crate::base::ids::{ClientId, CoreId, ShardId};
 use crate::base::key::KeyHasher;
 use crate::base::prng::Prng;
 use crate::base::stats::{CommandStats, ErrorStats};
 use crate::base::time::{Now, Ticks, UnixMs};
 use crate::command::ctx::CommandOptions;
+use crate::command::effects::LazyFree;
 use crate::command::Table;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::ds::collection::{EncodingLimits, PackedLimits};
@@ -27,6 +29,7 @@ use crate::session::session::Peer;
 use crate::session::{Replies, Session, State, Wait};
 use crate::shard::waiters::End;
 use crate::shard::Shard;
+use crate::storage::plan::Plan;
 
 /// What a core is told at start.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub struct HostOptions {
     pub seed: u64,
     /// What INFO tells of the process.
     pub process: ProcessInfo,
+    /// What is loaded at start, and how the append-only file goes on; none where nothing is kept on disk.
+    pub plan: Option<Arc<Plan>>,
 }
 
 /// What a core asks the runtime to do.
@@ -77,6 +82,8 @@ pub enum Effect {
         /// Its number.
         number: u64,
     },
+    /// Stop the process with an error: the data set cannot be loaded, for this reason.
+    Fail(String),
     /// Write the configuration file anew (CONFIG REWRITE), then call `rewritten` for this session.
     Rewrite {
         /// Who asked.
@@ -146,6 +153,8 @@ pub struct Host<T> {
     /// When the time of blocked sessions is up.
     pub(super) block_deadlines: BTreeSet<(UnixMs, u32)>,
     pub(super) txns: BTreeMap<u64, Txn>,
+    pub(super) attempts: BTreeMap<u64, Attempt>,
+    pub(super) gathered: Option<Box<Gathered>>,
     pub(super) gathers: BTreeMap<u64, Gather>,
     pub(super) next_number: u64,
     pub(super) slow_ticks: u64,
@@ -159,12 +168,13 @@ pub struct Host<T> {
     pub(super) memory: MemoryState,
     pub(super) process: ProcessInfo,
     pub(super) cron: super::cron::CronState,
+    pub(super) persist: super::persist::Persistence,
 }
 
 impl<T: Ticks> Host<T> {
     /// A core with its empty shards.
     pub fn new(options: HostOptions, ticks: T) -> Self {
-        let HostOptions { id, cores, placement, table, config, hasher, seed, process } = options;
+        let HostOptions { id, cores, placement, table, config, hasher, seed, process, plan } = options;
         let mut rng = Prng::new(seed);
         let shard_count = placement.len() as u16;
         let mut local = vec![None; placement.len()];
@@ -180,6 +190,7 @@ impl<T: Ticks> Host<T> {
             let options = command_options(&config);
             shards.push(Shard::new(shard, shard_count, table.clone(), keyspace, options, rng.next_u64()));
         }
+        let persist = super::persist::Persistence::new(id, placement.len(), shards.len(), plan.as_deref());
         let mut host = Host {
             id,
             cores,
@@ -196,7 +207,7 @@ impl<T: Ticks> Host<T> {
             ticks,
             now: Now::default(),
             rng,
-            gate: Gate { out_of_memory: false, debug: config.security.enable_debug_command },
+            gate: Gate { debug: config.security.enable_debug_command, ..Gate::default() },
             attention: false,
             pause: None,
             monitors: 0,
@@ -214,6 +225,8 @@ impl<T: Ticks> Host<T> {
             parcels: Vec::new(),
             block_deadlines: BTreeSet::new(),
             txns: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            gathered: None,
             gathers: BTreeMap::new(),
             next_number: 0,
             slow_ticks: u64::MAX,
@@ -225,16 +238,20 @@ impl<T: Ticks> Host<T> {
             memory: MemoryState::default(),
             process,
             cron: super::cron::CronState::default(),
+            persist,
             config,
         };
         host.apply_config();
+        if let Some(plan) = plan {
+            host.await_load(plan);
+        }
         host
     }
 
     /// The time of the pass that begins.
     #[inline]
     pub fn set_now(&mut self, now: Now) {
-        self.now = now;
+        self.now = self.persist.now(now);
     }
 
     /// The configuration in force on this core.
@@ -267,6 +284,20 @@ impl<T: Ticks> Host<T> {
         self.sessions[index as usize] = Some(session);
         self.account(index);
         Ok(index)
+    }
+
+    /// A session without a client, for commands of the server's own. The runtime has no connection for it.
+    pub(super) fn connect_internal(&mut self, peer: Peer) -> u32 {
+        let mut session = Box::new(Session::new(ClientId(0), peer, self.now.mono));
+        session.authenticated = true;
+        session.is_internal = true;
+        let (index, first_slot) = self.free_sessions.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            (self.sessions.len() as u32 - 1, 0)
+        });
+        session.replies = Replies::starting_at(first_slot);
+        self.sessions[index as usize] = Some(session);
+        index
     }
 
     /// The connection of a session is gone, and the runtime has no operation of it under way.
@@ -363,7 +394,7 @@ impl<T: Ticks> Host<T> {
     /// How many sessions there are, those included whose connection is gone while something that they asked for is
     /// under way.
     pub fn sessions(&self) -> usize {
-        self.sessions.iter().flatten().count()
+        self.sessions.iter().flatten().filter(|session| !session.is_internal).count()
     }
 
     /// What is under way, for whoever wants to see that nothing is left over.
@@ -372,7 +403,7 @@ impl<T: Ticks> Host<T> {
         let is_waiting = |session: &&Session| session.under_way > 0 || session.replies.waiting() > 0;
         Outstanding {
             waiting_sessions: sessions.filter(is_waiting).count(),
-            transactions: self.txns.len(),
+            transactions: self.txns.len() + self.attempts.len(),
             questions: self.gathers.len(),
             parcels: self.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum(),
             open_parcels: self.outboxes.iter().filter(|outbox| outbox.open.is_some()).count(),
@@ -416,12 +447,15 @@ impl<T: Ticks> Host<T> {
 
     fn deliver_rare(&mut self, from: CoreId, rare: Rare) {
         match rare {
-            Rare::Late(ticket, reply) => self.fill(ticket.session, ticket.slot, &reply),
+            Rare::Late(ticket, reply, None) => self.fill(ticket.session, ticket.slot, &reply),
+            Rare::Late(ticket, reply, Some(hold)) => {
+                self.fill_held(ticket.session, ticket.slot, &reply, hold);
+            }
             Rare::Sequence(parts) => self.sequence(parts),
             Rare::Part(shard, part) => self.schedule_part(shard, part),
-            Rare::Step(txn, shard, reply) => self.step_done(txn.number, shard, reply),
+            Rare::Step(txn, shard, reply, hold) => self.step_done(txn.number, shard, reply, hold),
             Rare::GoOn(txn, shard, calls) => self.go_on_part(txn, shard, &calls),
-            Rare::Finish(txn, shard, calls) => self.finish_part(txn, shard, &calls),
+            Rare::Finish(txn, shard, calls, reported) => self.finish_part(txn, shard, &calls, reported),
             Rare::Block(shard, ticket, call) => self.block_here(shard, ticket, call),
             Rare::Wait(shard, ticket, keys, kind) => self.wait_here(shard, ticket, keys, kind),
             Rare::Waits(ticket) => self.stands_in_queue(ticket),
@@ -431,6 +465,7 @@ impl<T: Ticks> Host<T> {
             Rare::Unwatch(shard, keys) => self.unwatch_here(shard, &keys),
             Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
+            Rare::Persist(mail) => self.take_persist_mail(from, mail),
         }
     }
 
@@ -442,6 +477,7 @@ impl<T: Ticks> Host<T> {
             self.close_if_at_end(index);
         }
         self.send_feed();
+        self.settle_files();
         if self.cores > 1 {
             self.close_parcels();
         }
@@ -527,6 +563,16 @@ impl<T: Ticks> Host<T> {
     pub(super) fn fill(&mut self, index: u32, slot: u32, reply: &[u8]) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.replies.fill(slot, reply);
+        if session.replies.on_hold() > 0 {
+            self.persist.has_progress = true;
+        }
+        self.after_fill(index);
+    }
+
+    /// Replies of a session have come, or may leave.
+    #[inline]
+    pub(super) fn after_fill(&mut self, index: u32) {
+        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         if session.state == State::Open && !session.at_end {
             mark_dirty(session, index, &mut self.dirty);
         } else {
@@ -617,6 +663,7 @@ impl<T: Ticks> Host<T> {
                 .keyspace
                 .set_options(KeyspaceOptions { seed, ..keyspace_options(&self.config, active_expire) });
         }
+        self.configure_files();
         self.effects.push(Effect::Configured);
     }
 }
@@ -636,6 +683,12 @@ pub(super) fn command_options(config: &Config) -> CommandOptions {
         string_bytes_max: config.clients.proto_max_bulk_len_bytes,
         databases: databases(config),
         lfu: is_lfu(config),
+        lazyfree: LazyFree {
+            eviction: config.memory.lazyfree_lazy_eviction,
+            expire: config.memory.lazyfree_lazy_expire,
+            server_del: config.memory.lazyfree_lazy_server_del,
+        },
+        compresses_dumps: config.persistence.rdbcompression,
     }
 }
 
@@ -679,13 +732,18 @@ fn encoding_limits(config: &Config) -> EncodingLimits {
     }
 }
 
+/// `lfu-log-factor` and `lfu-decay-time`.
+pub(super) fn lfu_options(config: &Config) -> LfuOptions {
+    LfuOptions {
+        log_factor: config.memory.lfu_log_factor,
+        decay_minutes: config.memory.lfu_decay_time_minutes,
+    }
+}
+
 fn keyspace_options(config: &Config, active_expire: bool) -> KeyspaceOptions {
     KeyspaceOptions {
         access: if is_lfu(config) { AccessPolicy::Lfu } else { AccessPolicy::Lru },
-        lfu: LfuOptions {
-            log_factor: config.memory.lfu_log_factor,
-            decay_minutes: config.memory.lfu_decay_time_minutes,
-        },
+        lfu: lfu_options(config),
         active_expire,
         eviction: eviction_options(config),
         encodings: encoding_limits(config),

@@ -2,7 +2,8 @@
 //!
 //! The common case is a *parcel*: all requests that one core has for another at the end of a pass, in one buffer that
 //! travels there, is filled with the replies, and travels back to be used again. Nothing is allocated, freed or locked
-//! per request, and a neighbour is woken at most once per pass. Everything else is rare and boxed.
+//! per request, and a neighbour is woken at most once per pass. The shares of transactions that are tried directly
+//! (`direct`) travel in the same parcels, behind the requests. Everything else is rare and boxed.
 
 use smallvec::SmallVec;
 
@@ -10,9 +11,11 @@ use crate::base::ids::{DbIndex, ShardId};
 use crate::base::key::KeyHash;
 use crate::keyspace::ValueKind;
 use crate::resp::{Args, Span};
+use crate::session::replies::Hold;
 use crate::shard::waiters::{End, Place};
 use crate::shard::{Call, CallHead, OwnedCall, Part, Ticket, TxnId};
 
+use super::persist::PersistMail;
 use super::query::{Answer, Query};
 
 /// One message from one core to another. Messages between two cores arrive in the order in which they were sent.
@@ -30,7 +33,7 @@ impl Mail {
     /// Whether it may lie until its receiver looks, unless somebody there awaits the end of a transaction.
     pub fn can_wait(&self) -> bool {
         match self {
-            Mail::Rare(rare) => matches!(&**rare, Rare::Finish(_, _, calls) if calls.is_empty()),
+            Mail::Rare(rare) => matches!(&**rare, Rare::Finish(_, _, calls, false) if calls.is_empty()),
             Mail::Requests(_) | Mail::Replies(_) => false,
         }
     }
@@ -39,18 +42,18 @@ impl Mail {
 /// The rare kinds of message.
 #[derive(Debug)]
 pub enum Rare {
-    /// The reply to a request of a parcel that had to wait for a transaction.
-    Late(Ticket, Vec<u8>),
+    /// The reply to a request of a parcel that had to wait for a transaction, and what it has to wait for now.
+    Late(Ticket, Vec<u8>, Option<Hold>),
     /// To the sequencer: a transaction's parts, to be passed on to their shards.
     Sequence(Vec<(ShardId, Part)>),
     /// From the sequencer: a part for a shard of the receiver.
     Part(ShardId, Part),
-    /// To the coordinator: a shard has run a step; the replies of its calls.
-    Step(TxnId, ShardId, Vec<Vec<u8>>),
+    /// To the coordinator: a shard has run a step; the replies of its calls, and what they wait for.
+    Step(TxnId, ShardId, Vec<Vec<u8>>, Option<Hold>),
     /// From the coordinator: another step.
     GoOn(TxnId, ShardId, Vec<OwnedCall>),
-    /// From the coordinator: the last step, if any, and the end.
-    Finish(TxnId, ShardId, Vec<OwnedCall>),
+    /// From the coordinator: the last step, if any, and the end; whether it wants to know of it even without a step.
+    Finish(TxnId, ShardId, Vec<OwnedCall>, bool),
     /// A blocking command whose keys are all on this shard: it runs, or the client waits there.
     Block(ShardId, Ticket, OwnedCall),
     /// A client waits for something of this type in keys of this shard and of others.
@@ -69,6 +72,8 @@ pub enum Rare {
     Query(u64, Query),
     /// The answer to a question of the receiver.
     Answer(u64, Answer),
+    /// About files.
+    Persist(PersistMail),
 }
 
 /// Requests of one core for the shards of another, and the replies.
@@ -80,6 +85,16 @@ pub struct Parcel {
     replies: Vec<u8>,
     /// For each call, in order: where its reply ends in `replies`, or that it comes later.
     outcomes: Vec<Outcome>,
+    /// Replies that wait for the disk: of which requests, and for which position of their shard's append-only file.
+    held: Vec<(u32, u64)>,
+    shares: Vec<Share>,
+    share_calls: Vec<ShareCall>,
+    /// Where the replies of the shares' calls end in `replies`, for each call that has run.
+    share_ends: Vec<usize>,
+    /// What the replies of shares wait for, by the sender's numbers.
+    share_holds: Vec<(u64, Hold)>,
+    /// The shards that the shares' transactions may change, one after the other.
+    share_writers: Vec<ShardId>,
 }
 
 /// One request in a parcel.
@@ -95,6 +110,91 @@ pub struct ParcelCall {
     pub slot: u32,
     first_span: u32,
     argc: u32,
+}
+
+/// What a transaction that is tried directly (`host::direct`) has for the shards of one core: it runs at once and as
+/// one piece, or not at all.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// The sender's number for it.
+    txn: u64,
+    first_call: u32,
+    calls: u32,
+    /// How many of these, from the first, only tell whether the others may run.
+    guards: u32,
+    first_writer: u32,
+    writers: u32,
+    outcome: Attempted,
+}
+
+/// One call of a share.
+#[derive(Clone, Copy, Debug)]
+struct ShareCall {
+    head: CallHead,
+    shard: ShardId,
+    first_span: u32,
+    argc: u32,
+}
+
+/// What became of a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempted {
+    /// Its calls have run.
+    Ran,
+    /// Something stands against it; nothing has run.
+    Refused,
+    /// A watched key has changed; nothing has run.
+    Changed,
+}
+
+/// The calls of a share, for whoever runs them.
+#[derive(Clone, Copy)]
+pub struct ShareCalls<'a> {
+    calls: &'a [ShareCall],
+    spans: &'a [Span],
+    bytes: &'a [u8],
+    guards: usize,
+    txn: u64,
+    writers: &'a [ShardId],
+}
+
+impl<'a> ShareCalls<'a> {
+    /// All of them, in order, each with its shard.
+    pub fn iter(self) -> impl Iterator<Item = (ShardId, Call<'a>)> {
+        self.calls.iter().map(move |call| {
+            let spans = &self.spans[call.first_span as usize..][..call.argc as usize];
+            (call.shard, Call { head: call.head, args: Args::new(self.bytes, spans) })
+        })
+    }
+
+    /// The sender's number for the transaction.
+    pub fn txn(self) -> u64 {
+        self.txn
+    }
+
+    /// The shards that the transaction may change, those of the sender included.
+    pub fn writers(self) -> &'a [ShardId] {
+        self.writers
+    }
+
+    /// How many of them, from the first, are guards.
+    pub fn guards(self) -> usize {
+        self.guards
+    }
+}
+
+/// Where the replies of a share go.
+pub struct ShareReplies<'a> {
+    /// Each reply goes to the end.
+    pub bytes: &'a mut Vec<u8>,
+    ends: &'a mut Vec<usize>,
+}
+
+impl ShareReplies<'_> {
+    /// What stands in `bytes` is the next reply.
+    pub fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
 }
 
 /// What became of a request in a parcel.
@@ -132,16 +232,55 @@ impl Parcel {
         self.calls.push(ParcelCall { head: call.head, shard, session, slot, first_span, argc });
     }
 
+    /// Adds a transaction's share: first its guards, then what runs if they let it.
+    pub fn push_share<'c>(
+        &mut self,
+        txn: u64,
+        writers: &[ShardId],
+        guards: impl Iterator<Item = (ShardId, &'c OwnedCall)>,
+        calls: impl Iterator<Item = (ShardId, &'c OwnedCall)>,
+    ) {
+        let first_call = self.share_calls.len();
+        guards.for_each(|(shard, call)| self.push_share_call(shard, call));
+        let guards = self.share_calls.len() - first_call;
+        let first_writer = self.share_writers.len() as u32;
+        self.share_writers.extend_from_slice(writers);
+        calls.for_each(|(shard, call)| self.push_share_call(shard, call));
+        self.shares.push(Share {
+            txn,
+            first_call: first_call as u32,
+            calls: (self.share_calls.len() - first_call) as u32,
+            guards: guards as u32,
+            first_writer,
+            writers: writers.len() as u32,
+            outcome: Attempted::Refused,
+        });
+    }
+
+    fn push_share_call(&mut self, shard: ShardId, call: &OwnedCall) {
+        let args = call.args.as_args();
+        let base = self.bytes.len() as u32;
+        let first_span = self.spans.len() as u32;
+        self.bytes.extend_from_slice(args.buffer());
+        self.spans.extend(args.spans().iter().map(|span| Span { offset: span.offset + base, ..*span }));
+        self.share_calls.push(ShareCall { head: call.head, shard, first_span, argc: args.len() as u32 });
+    }
+
     /// The requests.
     #[inline]
     pub fn calls(&self) -> &[ParcelCall] {
         &self.calls
     }
 
-    /// Whether there are none.
+    /// What the shares' calls are about, each with its shard, for those who want to prepare for them.
+    pub fn share_heads(&self) -> impl Iterator<Item = (ShardId, CallHead)> + '_ {
+        self.share_calls.iter().map(|call| (call.shard, call.head))
+    }
+
+    /// Whether there is nothing in it.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.shares.is_empty()
     }
 
     /// How many bytes of requests it holds.
@@ -182,6 +321,68 @@ impl Parcel {
         })
     }
 
+    /// Replies of shares wait for these, by the sender's numbers.
+    pub fn hold_shares(&mut self, held: Vec<(u64, Hold)>) {
+        self.share_holds = held;
+    }
+
+    /// Replies of these requests wait for these positions.
+    pub fn hold(&mut self, held: Vec<(u32, u64)>) {
+        self.held = held;
+    }
+
+    /// Replies that wait, by their request's place.
+    #[inline]
+    pub fn held(&self) -> &[(u32, u64)] {
+        &self.held
+    }
+
+    /// Runs `f` for each transaction's share in order; it writes the replies of the calls, if it runs them.
+    ///
+    /// The requests have been answered: the places of these replies are not limited.
+    pub fn answer_shares(&mut self, mut f: impl FnMut(ShareCalls<'_>, &mut ShareReplies<'_>) -> Attempted) {
+        for share in &mut self.shares {
+            let calls = &self.share_calls[share.first_call as usize..][..share.calls as usize];
+            let (spans, bytes) = (&self.spans, &self.bytes);
+            let writers = &self.share_writers[share.first_writer as usize..][..share.writers as usize];
+            let calls =
+                ShareCalls { calls, spans, bytes, guards: share.guards as usize, txn: share.txn, writers };
+            share.outcome =
+                f(calls, &mut ShareReplies { bytes: &mut self.replies, ends: &mut self.share_ends });
+        }
+    }
+
+    /// Runs `f` for each share: the sender's number, what became of it, and if its calls have run the reply of each,
+    /// by shard.
+    pub fn take_shares(
+        &self,
+        mut f: impl FnMut(u64, Attempted, Vec<(ShardId, Vec<Vec<u8>>)>, SmallVec<[Hold; 4]>),
+    ) {
+        // The first share's first reply stands behind the last request's.
+        let of_request = |outcome: &Outcome| match *outcome {
+            Outcome::Done { end, .. } => Some(end as usize),
+            Outcome::Later => None,
+        };
+        let mut start = self.outcomes.iter().rev().find_map(of_request).unwrap_or(0);
+        let mut ends = self.share_ends.iter();
+        for share in &self.shares {
+            let mut replies: Vec<(ShardId, Vec<Vec<u8>>)> = Vec::new();
+            if share.outcome == Attempted::Ran {
+                let calls = &self.share_calls[share.first_call as usize..][..share.calls as usize];
+                for (call, &end) in calls[share.guards as usize..].iter().zip(&mut ends) {
+                    let reply = self.replies[start..end].to_vec();
+                    start = end;
+                    match replies.last_mut() {
+                        Some((shard, replies)) if *shard == call.shard => replies.push(reply),
+                        _ => replies.push((call.shard, vec![reply])),
+                    }
+                }
+            }
+            let holds = self.share_holds.iter().filter(|(txn, _)| *txn == share.txn).map(|(_, hold)| *hold);
+            f(share.txn, share.outcome, replies, holds.collect());
+        }
+    }
+
     /// Empties it for use again; `false` if it has grown too large to be kept.
     pub fn recycle(&mut self) -> bool {
         self.calls.clear();
@@ -189,6 +390,12 @@ impl Parcel {
         self.bytes.clear();
         self.replies.clear();
         self.outcomes.clear();
+        self.held.clear();
+        self.shares.clear();
+        self.share_calls.clear();
+        self.share_ends.clear();
+        self.share_holds.clear();
+        self.share_writers.clear();
         self.bytes.capacity().max(self.replies.capacity()) <= KEEP_BYTES_MAX
     }
 }
@@ -232,7 +439,8 @@ impl Outbox {
     #[inline]
     pub fn has_room(&self) -> bool {
         self.open.as_ref().is_none_or(|parcel| {
-            parcel.calls().len() < PARCEL_CALLS_MAX && parcel.request_bytes() < PARCEL_BYTES_MAX
+            parcel.calls.len() + parcel.share_calls.len() < PARCEL_CALLS_MAX
+                && parcel.request_bytes() < PARCEL_BYTES_MAX
         })
     }
 }

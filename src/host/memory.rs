@@ -44,6 +44,12 @@ pub struct MemoryGauge {
     pub clients_bytes: u64,
     /// About what the largest of its clients takes that may be closed; of several cores the largest.
     pub largest_client_bytes: u64,
+    /// Changes of its data since the last snapshot.
+    pub changes: u64,
+    /// Bytes in its append-only files, and what was in them after the last rewrite.
+    pub aof_bytes: u64,
+    /// See `aof_bytes`.
+    pub aof_base_bytes: u64,
 }
 
 impl MemoryGauge {
@@ -55,6 +61,9 @@ impl MemoryGauge {
         self.dead += other.dead;
         self.clients_bytes += other.clients_bytes;
         self.largest_client_bytes = self.largest_client_bytes.max(other.largest_client_bytes);
+        self.changes += other.changes;
+        self.aof_bytes += other.aof_bytes;
+        self.aof_base_bytes += other.aof_base_bytes;
     }
 }
 
@@ -122,6 +131,9 @@ impl<T: Ticks> Host<T> {
             dead: u64::from(self.has_dead_here()),
             clients_bytes: self.clients_memory(),
             largest_client_bytes: self.largest_client(),
+            changes: self.changes(),
+            aof_bytes: self.aof_bytes().0,
+            aof_base_bytes: self.aof_bytes().1,
         }
     }
 
@@ -385,7 +397,7 @@ impl<T: Ticks> Host<T> {
         for shard in &mut self.shards {
             let evictable = shard.keyspace.evictable();
             if drawn < evictable {
-                return shard.keyspace.evict_step(now, bytes, tries).freed_bytes;
+                return shard.evict_step(now, bytes, tries).freed_bytes;
             }
             drawn -= evictable;
         }

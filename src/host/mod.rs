@@ -15,10 +15,15 @@ mod blocking;
 mod blocking_tests;
 mod clientsmemory;
 pub mod cron;
+mod direct;
+#[cfg(test)]
+mod direct_tests;
 #[cfg(test)]
 pub(crate) mod harness;
 #[allow(clippy::module_inception, reason = "the actor that the module is named for")]
 pub mod host;
+#[cfg(test)]
+mod journal_tests;
 pub mod mail;
 pub mod memory;
 #[cfg(test)]
@@ -28,6 +33,8 @@ pub mod multi;
 #[cfg(test)]
 mod multi_tests;
 pub mod nodeops;
+mod parcels;
+mod persist;
 pub mod query;
 pub mod sessionops;
 #[cfg(test)]

@@ -34,7 +34,10 @@ impl<T: Ticks> Host<T> {
 
     /// Whether requests need a second look has to be found out anew.
     pub(super) fn refresh_attention(&mut self) {
-        self.attention = self.monitors > 0 || self.pause.is_some();
+        let gate = &self.gate;
+        let is_gated =
+            gate.is_loading || gate.is_snapshot_failing || gate.is_aof_failing || self.persist.flooded > 0;
+        self.attention = self.monitors > 0 || self.pause.is_some() || is_gated;
     }
 
     /// Shows a request that has run to the monitors of all cores. What administrators do is not shown, as in Redis.

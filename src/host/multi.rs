@@ -9,7 +9,7 @@ use super::batch::Flow;
 use super::host::{mark_dirty, Host};
 use super::mail::Rare;
 use super::sessionops::Hello;
-use super::txn::Account;
+use super::txn::{Account, Accounts};
 use crate::base::error::CommandError;
 use crate::base::ids::ShardId;
 use crate::base::key::shard_of_key;
@@ -222,7 +222,11 @@ impl<T: Ticks> Host<T> {
         let planned = crate::session::coordinator::plan(self.shape(), spec, spread, call);
         let Ok((plan, parts)) = planned else { unreachable!("_watch has nothing to be refused for") };
         let account = Account { command, ..self.account_of(index, call) };
-        self.begin_txn(account, Program::command(plan, parts, crate::resp::Proto::Resp2), Vec::new())
+        self.begin_txn(
+            Accounts::from_buf([account]),
+            Program::command(plan, parts, crate::resp::Proto::Resp2),
+            Vec::new(),
+        )
     }
 
     /// The shards have told the versions.
@@ -271,7 +275,7 @@ impl<T: Ticks> Host<T> {
             Err(program) => {
                 let guards = watched.iter().map(|watched| self.guard(watched)).collect();
                 let account = self.account_of(index, Call { head, args });
-                self.begin_txn(account, *program, guards)
+                self.begin_txn(Accounts::from_buf([account]), *program, guards)
             }
         };
         // The shards have looked, or will before they hear of this: messages do not overtake each other on the way from
@@ -357,6 +361,9 @@ impl<T: Ticks> Host<T> {
         }
         let mut rng = self.rng.clone();
         let mut replies = Vec::new();
+        let journal = &mut self.shards[place].journal;
+        let part = journal.new_part();
+        journal.enter_part(part);
         // A command that has to be asked of every shard (RANDOMKEY) is one step, though there is only one.
         while let Some(Advance::Step(calls) | Advance::Last(calls)) =
             program.advance(self.shape(), &mut replies, &mut rng)
@@ -365,6 +372,9 @@ impl<T: Ticks> Host<T> {
             replies = calls.into_iter().map(|(id, calls)| (id, shard.run_all(&calls, now))).collect();
         }
         self.rng = rng;
+        let journal = &mut self.shards[place].journal;
+        let part = journal.leave_part();
+        journal.append_group(part);
         self.serve_waiters(place);
         self.end_exec(index, program);
         Ok(self.flow_of(index))

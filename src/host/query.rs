@@ -18,6 +18,7 @@ use crate::config::{Asker, Config};
 use crate::keyspace::KeyspaceOptions;
 use crate::node::info::Sections;
 use crate::node::latency::LatencyMonitor;
+use crate::node::save::Request;
 use crate::node::slowlog::SlowLog;
 use crate::node::stats::Report;
 use crate::resp::OwnedArgs;
@@ -73,6 +74,32 @@ pub enum Query {
     Sleep(u64),
     /// DEBUG POPULATE.
     Populate(Populate),
+    /// To core 0: about saves.
+    Save(SaveQuery),
+}
+
+/// What core 0 is asked about saves.
+#[derive(Clone, Copy, Debug)]
+pub enum SaveQuery {
+    /// SAVE, BGSAVE, BGREWRITEAOF.
+    Request(Request),
+    /// LASTSAVE.
+    LastSave,
+    /// SHUTDOWN, with its options.
+    Shutdown(ShutdownOrder),
+}
+
+/// SHUTDOWN's options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownOrder {
+    /// A snapshot is made even without save points.
+    pub save: bool,
+    /// None is made.
+    pub nosave: bool,
+    /// The server stops even if the snapshot fails.
+    pub force: bool,
+    /// The one under way is called off.
+    pub abort: bool,
 }
 
 /// What DEBUG POPULATE creates.
@@ -95,6 +122,10 @@ pub enum Answer {
     Done,
     /// It is refused.
     Refused(CommandError),
+    /// It has begun: what to say.
+    Status(&'static str),
+    /// A number.
+    Number(i64),
     /// Clients by number, each with its line.
     Clients(Vec<(u64, String)>),
     /// What each of the clients takes, in bytes.
@@ -121,6 +152,8 @@ pub enum Answer {
 pub enum Purpose {
     /// `+OK` when all have done it.
     Ok,
+    /// What the only answer says.
+    Answer,
     /// CLIENT LIST, of these clients in this order if some were named.
     ClientList(Option<Vec<u64>>),
     /// DEBUG CLIENT-EVICTION.
@@ -210,6 +243,13 @@ impl<T: Ticks> Host<T> {
         self.asked(index)
     }
 
+    /// Asks core 0 about saves.
+    pub(super) fn ask_conductor(&mut self, index: u32, query: SaveQuery) -> Flow {
+        let number = self.begin(From::Session(index), Purpose::Answer, 1);
+        self.post(CoreId(0), Rare::Query(number, Query::Save(query)));
+        self.asked(index)
+    }
+
     fn begin(&mut self, from: From, purpose: Purpose, missing: u16) -> u64 {
         if let From::Session(index) = from {
             if let Some(session) = self.session(index) {
@@ -254,6 +294,11 @@ impl<T: Ticks> Host<T> {
                     Err(refusal) => Answer::Refused(refusal),
                 }
             }
+            Query::Save(query) => match self.take_save_query((from, number), query) {
+                Some(answer) => answer,
+                // It follows when the save is over.
+                None => return,
+            },
             // The answer follows when the core has slept.
             Query::Sleep(us) => {
                 self.effects.push(Effect::Sleep { us, asker: from, number });
@@ -281,7 +326,8 @@ impl<T: Ticks> Host<T> {
             Query::Feed(line) => self.feed_own_monitors(&line),
             Query::Clients(filter) => {
                 let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
-                let shown = sessions.filter(|session| filter.takes(session));
+                let clients = sessions.filter(|session| !session.is_internal);
+                let shown = clients.filter(|session| filter.takes(session));
                 return Answer::Clients(
                     shown.map(|session| (session.id.0, clients::line(session, now, &self.table))).collect(),
                 );
@@ -315,7 +361,7 @@ impl<T: Ticks> Host<T> {
             }
             Query::PauseCron(is_paused) => self.cron.is_paused = is_paused,
             Query::Populate(populate) => self.populate(&populate),
-            Query::SetConfig { .. } | Query::Sleep(_) => unreachable!("answered later"),
+            Query::SetConfig { .. } | Query::Sleep(_) | Query::Save(_) => unreachable!("answered later"),
         }
         Answer::Done
     }
@@ -340,7 +386,7 @@ impl<T: Ticks> Host<T> {
         let (mut count, mut asker) = (0, false);
         for index in 0..self.sessions.len() as u32 {
             let Some(session) = self.session(index) else { continue };
-            if !filter.takes(session, now) {
+            if session.is_internal || !filter.takes(session, now) {
                 continue;
             }
             count += 1;

@@ -8,7 +8,7 @@ use crate::resp::reply::value_end;
 const SHAPES: [(u16, u16); 6] = [(1, 1), (2, 1), (5, 1), (2, 2), (5, 2), (7, 3)];
 
 /// A random request whose reply depends on nothing but the requests before it.
-fn random_request(rng: &mut Prng) -> Vec<u8> {
+pub(super) fn random_request(rng: &mut Prng) -> Vec<u8> {
     let key = |rng: &mut Prng| format!("k{}", rng.below(8));
     let value = |rng: &mut Prng| format!("v{}", rng.below(4));
     let words = match rng.below(82) {

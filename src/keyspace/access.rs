@@ -106,6 +106,15 @@ pub fn initial(policy: AccessPolicy, now: UnixMs) -> u32 {
     }
 }
 
+/// The field of a key that comes from elsewhere, with what is told of its use: that counts which the policy keeps.
+pub fn from_told(policy: AccessPolicy, idle_seconds: Option<u64>, frequency: Option<u8>, now: UnixMs) -> u32 {
+    match (policy, idle_seconds, frequency) {
+        (AccessPolicy::Lru, Some(seconds), _) => lru_from_idle(seconds.saturating_mul(1000), now),
+        (AccessPolicy::Lfu, _, Some(frequency)) => lfu_from_frequency(frequency, now),
+        _ => initial(policy, now),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,10 +13,12 @@ use smallvec::SmallVec;
 use super::{
     access::{self, AccessPolicy, LfuOptions, Touch},
     collection::{self, Kind},
-    entry::{Entry, EntryRef, Payload},
+    entry::{Entry, EntryMut, EntryRef, Payload},
     evict::{EvictionOptions, Pool},
     observe::{Observers, Version},
+    removals::{Cause, Removals},
     slot::Slot,
+    snapshot::Snapshot,
     sources::Sources,
     stats::{KeyspaceStats, MemoryUse},
     value::{EntryView, NewValue, SetExpire, ValueKind, ValueRef},
@@ -113,8 +115,15 @@ pub(super) struct Core {
     pub(super) stats: KeyspaceStats,
     pub(super) dirty: u64,
     pub(super) observers: Observers,
+    /// The snapshot that is under way.
+    pub(super) snapshot: Option<Box<Snapshot>>,
+    /// The number of the last one.
+    pub(super) snapshots: u32,
+    pub(super) removals: Removals,
     /// Of each database: how many keys are volatile in the table only because fields of theirs expire.
     volatile_by_fields: Vec<u64>,
+    /// Whether there may be fields that expire.
+    has_field_expiry: bool,
     pub(super) prng: Prng,
     touch: Touch,
 }
@@ -140,7 +149,11 @@ impl Keyspace {
                 stats: KeyspaceStats::default(),
                 dirty: 0,
                 observers: Observers::default(),
+                snapshot: None,
+                snapshots: 0,
+                removals: Removals::new(DbIndex(databases)),
                 volatile_by_fields: vec![0; usize::from(databases) + 1],
+                has_field_expiry: false,
                 touch: Touch::Yes,
             },
             detached: VecDeque::new(),
@@ -207,6 +220,17 @@ impl Keyspace {
     /// Who has an eye on which keys.
     pub fn observers(&mut self) -> &mut Observers {
         &mut self.core.observers
+    }
+
+    /// What has left without a command that removed it.
+    #[inline]
+    pub fn removals(&self) -> &Removals {
+        &self.core.removals
+    }
+
+    /// The same, to keep or to forget them.
+    pub fn removals_mut(&mut self) -> &mut Removals {
+        &mut self.core.removals
     }
 
     /// Whether lookups from now on count as uses of the keys (CLIENT NO-TOUCH); the session sets it with each change
@@ -283,6 +307,9 @@ impl Keyspace {
     /// Looks a key up for writing: counts a use of the key, but neither hit nor miss.
     #[inline]
     pub fn find<'k>(&'k mut self, db: DbIndex, key: Key<'k>, now: UnixMs) -> Slot<'k> {
+        if self.core.snapshot.is_some() {
+            self.preserve_key(db, key, now);
+        }
         let (core, mut place) = self.place(db, key, now);
         core.touch(&mut place, now);
         Slot::new(core, place, db, key, now)
@@ -319,6 +346,7 @@ impl Keyspace {
     /// Removes a key; whether it was there.
     pub fn remove(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs) -> bool {
         let (core, mut place) = self.place(db, key, now);
+        core.preserve(&mut place, db);
         core.uncount(&place, db);
         let Some(entry) = place.remove(&mut core.slab) else { return false };
         entry.free(&mut core.slab);
@@ -328,12 +356,17 @@ impl Keyspace {
     }
 
     /// Removes a key because memory is short; as in Redis that is no change of the data set by a client. A key whose
-    /// time has come counts as expired.
+    /// time has come counts as expired. One with a large value that a snapshot has still to write stays until then.
     pub(super) fn evict(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs) {
+        if self.blocks_write(db, key) {
+            return self.snapshot_hurry(db, key);
+        }
         let (core, mut place) = self.place(db, key, now);
+        core.preserve(&mut place, db);
         core.uncount(&place, db);
         let Some(entry) = place.remove(&mut core.slab) else { return };
         entry.free(&mut core.slab);
+        core.removals.key(db, key.bytes(), Cause::Evicted);
         core.stats.evicted_keys += 1;
         core.observers.modified(db, key.hash());
     }
@@ -366,14 +399,16 @@ impl Keyspace {
     }
 
     /// Puts an entry under its key, whatever is there. One change.
-    fn put(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs, entry: Entry) {
+    pub(super) fn put(&mut self, db: DbIndex, key: Key<'_>, now: UnixMs, entry: Entry) {
         let (core, mut place) = self.place(db, key, now);
+        core.preserve(&mut place, db);
         core.uncount(&place, db);
         if place.is_occupied() {
             if let Some(old) = place.replace(entry, false) {
                 old.free(&mut core.slab);
             }
         } else {
+            core.preserve_for_insert(&mut place, db);
             place.insert(&mut core.slab, &core.hasher, entry, false);
         }
         core.count(&mut place, db);
@@ -395,6 +430,7 @@ impl Keyspace {
         now: UnixMs,
     ) -> bool {
         let (core, mut place) = self.place(src_db, src, now);
+        core.preserve(&mut place, src_db);
         core.uncount(&place, src_db);
         let Some(old) = place.remove(&mut core.slab) else { return false };
         let moved = old.renamed(&mut core.slab, dst.bytes());
@@ -450,22 +486,28 @@ impl Keyspace {
         self.databases[db.index()].table.volatile_len() - self.core.volatile_by_fields[db.index()]
     }
 
+    /// Whether there may be fields of hashes that expire: there were since all databases were empty.
+    pub fn has_field_expiry(&self) -> bool {
+        self.core.has_field_expiry
+    }
+
     /// The average time to live of a database's volatile keys, as the expiry sweep estimates it, in milliseconds.
     pub fn average_ttl_ms(&self, db: DbIndex) -> u64 {
         self.databases[db.index()].average_ttl_ms
     }
 
-    /// Empties a database; how many keys it had. Their memory is freed by `free_step`.
+    /// Empties a database; how many keys it had. Their memory is freed by `free_step`, or by the snapshot that has
+    /// still to write them.
     pub fn flush(&mut self, db: DbIndex) -> u64 {
         self.note_all(&[db]);
         let database = std::mem::take(&mut self.databases[db.index()]);
         let removed = database.table.len();
         self.core.volatile_by_fields[db.index()] = 0;
-        if removed > 0 {
-            self.core.dirty += removed;
-            self.core.stats.lazyfree_pending_objects += removed;
-            self.detached.push_back(database.table.into_drain());
-        }
+        self.core.has_field_expiry &= self.databases.iter().any(|database| !database.table.is_empty());
+        self.core.dirty += removed;
+        self.core.stats.lazyfree_pending_objects += removed;
+        let detached = self.core.detach(db, database.table);
+        self.detached.extend(detached.filter(|drain| !drain.is_empty()));
         removed
     }
 
@@ -484,6 +526,9 @@ impl Keyspace {
         self.note_all(&[a, b]);
         self.databases.swap(a.index(), b.index());
         self.core.volatile_by_fields.swap(a.index(), b.index());
+        if let Some(snapshot) = &mut self.core.snapshot {
+            snapshot.swap(a, b);
+        }
         self.note_all(&[a, b]);
     }
 
@@ -547,7 +592,8 @@ impl Keyspace {
     pub fn memory(&self) -> MemoryUse {
         let tables = self.databases.iter().map(|database| database.table.memory_bytes());
         let detached = self.detached.iter().map(Drain::memory_bytes);
-        let table_bytes = tables.chain(detached).sum::<usize>() as u64;
+        let flushed = self.core.snapshot.iter().map(|snapshot| snapshot.table_bytes());
+        let table_bytes = tables.chain(detached).chain(flushed).sum::<usize>() as u64;
         MemoryUse {
             dataset_bytes: self.used_memory() - table_bytes,
             table_bytes,
@@ -626,9 +672,20 @@ impl Keyspace {
 impl Core {
     /// Removes the entry of a place if its time has come, or that of all fields of its hash.
     fn expire(&mut self, place: &mut Place<'_, Entry>, db: DbIndex, hash: KeyHash, now: UnixMs) {
-        let is_expired = place.element().is_some_and(|entry| entry.is_expired(now));
-        if is_expired || place.element_mut().is_some_and(|mut entry| entry.hash_is_over(&mut self.slab, now))
-        {
+        let is_gone = if self.is_awaited(place, db) {
+            place.element().is_some_and(|entry| entry.is_gone(now))
+        } else {
+            let (slab, removals) = (&mut self.slab, &mut self.removals);
+            let mut removed = |key: &[u8], field: &[u8]| removals.field(db, key, field);
+            let mut is_over = |mut entry: EntryMut<'_>| entry.hash_is_over(slab, now, &mut removed);
+            place.element().is_some_and(|entry| entry.is_expired(now))
+                || place.element_mut().is_some_and(&mut is_over)
+        };
+        if is_gone {
+            self.preserve(place, db);
+            if let Some(entry) = place.element() {
+                self.removals.key(db, entry.key(), Cause::Expired);
+            }
             self.uncount(place, db);
             if let Some(entry) = place.remove(&mut self.slab) {
                 entry.free(&mut self.slab);
@@ -652,9 +709,10 @@ impl Core {
     #[inline]
     pub(super) fn count(&mut self, place: &mut Place<'_, Entry>, db: DbIndex) {
         let Some(entry) = place.element() else { return };
-        let (expires, volatile) = (entry.expire_at().is_some(), entry.is_volatile());
-        place.set_volatile(volatile);
-        self.volatile_by_fields[db.index()] += u64::from(volatile && !expires);
+        let (expires, by_fields) = (entry.expire_at().is_some(), entry.has_volatile_fields());
+        place.set_volatile(expires || by_fields);
+        self.volatile_by_fields[db.index()] += u64::from(by_fields && !expires);
+        self.has_field_expiry |= by_fields;
     }
 
     /// Notes a use of the key, if there is one.
@@ -678,6 +736,7 @@ impl Core {
 
 impl Drop for Keyspace {
     fn drop(&mut self) {
+        self.abort_snapshot();
         if !self.ends_with_its_pages() {
             self.flush_all();
             while self.free_step(usize::MAX) {}

@@ -353,10 +353,10 @@ impl<'a> EntryRef<'a> {
         self.is_expired(now) || self.hash().is_some_and(|hash| hash.is_over(now))
     }
 
-    /// Whether the key expires, or fields of its hash do.
+    /// Whether fields of its hash expire, if it is one.
     #[inline]
-    pub(super) fn is_volatile(self) -> bool {
-        self.expire_at().is_some() || self.hash().is_some_and(HashRef::is_volatile)
+    pub(super) fn has_volatile_fields(self) -> bool {
+        self.hash().is_some_and(HashRef::is_volatile)
     }
 
     /// Its hash, if that is what it holds.
@@ -498,10 +498,17 @@ impl EntryMut<'_> {
         Some(unsafe { C::from_word(word) })
     }
 
-    /// Whether it holds a hash none of whose fields lives; `Hash::is_over` tells what that does to the hash.
-    pub(super) fn hash_is_over(&mut self, slab: &mut Slab, now: UnixMs) -> bool {
+    /// Whether it holds a hash none of whose fields lives; `Hash::is_over` tells what that does to the hash. `removed`
+    /// is told the key and the field.
+    pub(super) fn hash_is_over(
+        &mut self,
+        slab: &mut Slab,
+        now: UnixMs,
+        removed: &mut impl FnMut(&[u8], &[u8]),
+    ) -> bool {
         let Some(mut hash) = self.take_collection::<Hash>() else { return false };
-        let is_over = hash.is_over(slab, now);
+        let key = self.as_ref().key();
+        let is_over = hash.is_over(slab, now, &mut |field| removed(key, field));
         self.put_collection(hash);
         is_over
     }

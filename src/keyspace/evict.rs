@@ -4,7 +4,8 @@
 //! pool of sixteen, so that each further sample has to be better than what was seen before. The pool outlives the step;
 //! what it says of a key is checked when the key's turn comes, and a key that was used meanwhile is not evicted.
 //!
-//! What is dead already (flushed databases, large values whose keys are gone) is freed before any key goes.
+//! What is dead already (flushed databases, large values whose keys are gone) is freed before any key goes, if need be
+//! by having a snapshot write it first.
 //!
 //! Invariant: the pool is in ascending order, the best candidate last, and holds a key at most once.
 //!
@@ -106,6 +107,9 @@ const SAMPLE_BUCKETS_MAX: usize = 64;
 /// Elements of dead values that are freed at a time.
 const DEAD_ELEMENTS: usize = 64;
 
+/// Bytes of flushed keys that a snapshot writes at a time.
+const FLUSHED_BYTES: usize = 16 << 10;
+
 impl Keyspace {
     /// How many keys the policy lets go.
     pub fn evictable(&self) -> u64 {
@@ -130,6 +134,8 @@ impl Keyspace {
             }
             if self.has_dead() {
                 self.free_step(DEAD_ELEMENTS);
+            } else if self.walk_flushed(FLUSHED_BYTES) {
+                // A snapshot has still to write what was flushed: each key that it writes is freed.
             } else if databases.is_empty() {
                 break;
             } else {

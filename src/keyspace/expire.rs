@@ -10,6 +10,7 @@ use super::{
     collection::Hash,
     db::{Core, Keyspace},
     entry::EntryRef,
+    removals::Cause,
 };
 use crate::{
     base::{ids::DbIndex, time::UnixMs},
@@ -47,6 +48,8 @@ pub struct ExpireReport {
 struct Seen {
     examined: u64,
     expired: u64,
+    /// Those of the expired that a lookup removed and counted.
+    looked_up: u64,
     ttl_sum_ms: u128,
 }
 
@@ -102,7 +105,7 @@ impl Keyspace {
         if !report.more {
             self.turns.expire = 0;
         }
-        self.core.stats.expired_keys += seen.expired;
+        self.core.stats.expired_keys += seen.expired - seen.looked_up;
         self.core.stats.expire_examined += seen.examined;
         self.core.stats.expire_swept += seen.expired;
         report.examined += seen.examined;
@@ -113,14 +116,21 @@ impl Keyspace {
     /// Sweeps the keys of so many buckets; those are returned in whose hashes fields may have expired.
     fn sweep_keys(&mut self, db: DbIndex, now: UnixMs, buckets: usize, seen: &mut Seen) -> Vec<KeyBytes> {
         let database = &mut self.databases[db.index()];
-        let Core { slab, observers, hasher, .. } = &mut self.core;
-        let mut due = Vec::new();
+        // Each key that goes has to go through the door then, where the snapshot is shown its bucket.
+        let is_walked = self.core.is_walked(db);
+        let Core { slab, observers, removals, hasher, .. } = &mut self.core;
+        let (mut due, mut over) = (Vec::new(), Vec::new());
         let visit = |_: &mut _, entry: EntryRef<'_>| {
             if let Some(at) = entry.expire_at() {
                 seen.examined += 1;
                 let ttl_ms = at.0.saturating_sub(now.0);
+                if ttl_ms < 0 && is_walked {
+                    over.push(KeyBytes::from_slice(entry.key()));
+                    return Visit::Keep;
+                }
                 if ttl_ms < 0 {
                     seen.expired += 1;
+                    removals.key(db, entry.key(), Cause::Expired);
                     if !observers.is_empty() {
                         observers.modified(db, hasher.hash(entry.key()));
                     }
@@ -135,11 +145,31 @@ impl Keyspace {
         };
         let cursor = database.expire_cursor;
         database.expire_cursor = database.table.sweep(slab, cursor, buckets, Sweep::Volatile, visit);
+        for key in over {
+            let removed = self.expire_key(db, &key, now);
+            seen.expired += removed;
+            seen.looked_up += removed;
+        }
         due
     }
 
+    /// Removes a key whose time has come; how many it was. One with a large value stays for the next round if a
+    /// snapshot has still to write that.
+    fn expire_key(&mut self, db: DbIndex, key: &[u8], now: UnixMs) -> u64 {
+        let hasher = self.core.hasher.clone();
+        let key = hasher.key(key);
+        if self.blocks_write(db, key) {
+            self.snapshot_hurry(db, key);
+            return 0;
+        }
+        let expired = self.core.stats.expired_keys;
+        self.place(db, key, now);
+        self.core.stats.expired_keys - expired
+    }
+
     /// Removes fields whose time has come from the hash at a key, and the key with the last field. Looks at about
-    /// `budget` buckets, and leaves the key for the next step if that was not enough; how many it was.
+    /// `budget` buckets, and leaves the key for the next step if that was not enough; how many it was. A large hash
+    /// that a snapshot has still to write is left for the next round.
     fn expire_fields(
         &mut self,
         db: DbIndex,
@@ -150,7 +180,12 @@ impl Keyspace {
     ) -> usize {
         let hasher = self.core.hasher.clone();
         let key = hasher.key(key);
+        if self.blocks_write(db, key) {
+            self.snapshot_hurry(db, key);
+            return 1;
+        }
         let (core, mut place) = self.place(db, key, now);
+        core.preserve(&mut place, db);
         let Some(mut hash) = place.element_mut().and_then(|mut entry| entry.take_collection::<Hash>()) else {
             // The hash was over.
             report.examined += 1;
@@ -159,7 +194,10 @@ impl Keyspace {
         };
         core.uncount(&place, db);
         let len = Hash::len(hash.as_ref());
-        let expired = hash.expire_step(&mut core.slab, now, budget.max(1));
+        let removals = &mut core.removals;
+        let expired = hash.expire_step(&mut core.slab, now, budget.max(1), &mut |field| {
+            removals.field(db, key.bytes(), field);
+        });
         let is_over = Hash::len(hash.as_ref()) == 0;
         if let Some(mut entry) = place.element_mut() {
             entry.put_collection(hash);

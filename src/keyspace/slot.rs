@@ -306,6 +306,7 @@ impl<'k> Slot<'k> {
                 old.free(&mut self.core.slab);
             }
         } else {
+            self.core.preserve_for_insert(&mut self.place, self.db);
             self.place.insert(&mut self.core.slab, &self.core.hasher, entry, volatile);
         }
     }

@@ -488,7 +488,7 @@ fn check_volatile(k: &Keyspace, db: DbIndex) {
     let table = &k.databases[db.index()].table;
     let (mut volatile, mut expiring) = (0, 0);
     table.for_each(|entry| {
-        volatile += u64::from(entry.is_volatile());
+        volatile += u64::from(entry.expire_at().is_some() || entry.has_volatile_fields());
         expiring += u64::from(entry.expire_at().is_some());
     });
     assert_eq!((table.volatile_len(), k.volatile_len(db)), (volatile, expiring));

@@ -11,6 +11,9 @@ use crate::base::{error::WrongType, time::UnixMs};
 /// The longest string that OBJECT ENCODING calls `embstr` (Redis: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`).
 pub const EMBSTR_LEN_MAX: usize = 44;
 
+/// A value that takes more bytes is written to a snapshot in pieces.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// The type of a value, as TYPE names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
@@ -226,6 +229,15 @@ impl<'a> EntryView<'a> {
     /// Bytes that the key takes: its block, its share of the table, and its collection.
     pub fn size_bytes(&self) -> usize {
         self.block_bytes + collection::memory_bytes(self.value)
+    }
+
+    /// Whether writing it out at once would keep the shard for longer than a command should.
+    pub fn is_large(&self) -> bool {
+        match self.value {
+            ValueRef::String(StringRef::Int(_)) => false,
+            ValueRef::String(StringRef::Str(bytes)) => bytes.len() > LARGE_BYTES,
+            _ => collection::memory_bytes(self.value) > LARGE_BYTES,
+        }
     }
 
     /// How many elements the collection has; 0 of a string.

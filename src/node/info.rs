@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::memory::Footprint;
 use super::process::{ProcessInfo, REDIS_VERSION, RINGWARD_VERSION};
+use super::save::Target;
 use super::stats::Report;
 use crate::base::time::Now;
 use crate::command::spec::Flags;
@@ -253,37 +254,75 @@ impl<'a> Info<'a> {
     }
 
     fn persistence(&self, text: &mut Text) {
-        for name in
-            ["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]
-        {
+        let files = &self.report.persistence;
+        let conducted = files.conducted;
+        let stats = conducted.map(|conducted| conducted.stats).unwrap_or_default();
+        let target = conducted.and_then(|conducted| conducted.target);
+        let is_snapshot = matches!(target, Some(Target::Snapshot { .. }));
+        let is_rewrite = matches!(target, Some(Target::Rewrite { .. }));
+        let began = conducted.and_then(|conducted| conducted.began);
+        let since_secs = began.map_or(0, |began| self.now.unix_us.saturating_sub(began.unix_us) / 1_000_000);
+        let secs = |took: Option<u64>| took.map_or(-1, |secs| i64::try_from(secs).unwrap_or(i64::MAX));
+        let status = |failed: bool| if failed { "err" } else { "ok" };
+        text.put("loading", u8::from(files.is_loading));
+        for name in ["async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"] {
             text.put(name, 0);
         }
-        text.put("current_fork_perc", "0.00");
-        text.put("current_save_keys_processed", 0);
-        text.put("current_save_keys_total", 0);
-        text.put("rdb_changes_since_last_save", self.report.dirty);
-        text.put("rdb_bgsave_in_progress", 0);
-        text.put("rdb_last_save_time", self.process.started_unix_us / 1_000_000);
-        text.put("rdb_last_bgsave_status", "ok");
-        text.put("rdb_last_bgsave_time_sec", -1);
-        text.put("rdb_current_bgsave_time_sec", -1);
-        for name in
-            ["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]
-        {
-            text.put(name, 0);
-        }
-        for name in ["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"] {
-            text.put(name, 0);
-        }
-        text.put("aof_last_rewrite_time_sec", -1);
-        text.put("aof_current_rewrite_time_sec", -1);
-        text.put("aof_last_bgrewrite_status", "ok");
-        text.put("aof_rewrites", 0);
-        text.put("aof_rewrites_consecutive_failures", 0);
-        text.put("aof_last_write_status", "ok");
+        let percent = 100.0 * files.save_keys_done as f64 / files.save_keys_total.max(1) as f64;
+        text.put("current_fork_perc", Hundredths(percent));
+        text.put("current_save_keys_processed", files.save_keys_done);
+        text.put("current_save_keys_total", files.save_keys_total);
+        text.put("rdb_changes_since_last_save", files.changes);
+        text.put("rdb_bgsave_in_progress", u8::from(is_snapshot));
+        text.put("rdb_last_save_time", stats.last_save_secs);
+        text.put("rdb_last_bgsave_status", status(stats.snapshot_failed));
+        text.put("rdb_last_bgsave_time_sec", secs(stats.snapshot_took_secs));
+        text.put("rdb_current_bgsave_time_sec", if is_snapshot { since_secs } else { -1 });
+        text.put("rdb_saves", stats.saves);
+        text.put("rdb_last_cow_size", 0);
+        text.put("rdb_last_load_keys_expired", conducted.map_or(0, |conducted| conducted.keys_expired));
+        text.put("rdb_last_load_keys_loaded", conducted.map_or(0, |conducted| conducted.keys_loaded));
+        let is_aof_on = conducted.is_some_and(|conducted| conducted.is_aof_on);
+        text.put("aof_enabled", u8::from(is_aof_on));
+        text.put("aof_rewrite_in_progress", u8::from(is_rewrite));
+        let is_scheduled = conducted.is_some_and(|conducted| conducted.is_rewrite_scheduled);
+        text.put("aof_rewrite_scheduled", u8::from(is_scheduled));
+        text.put("aof_last_rewrite_time_sec", secs(stats.rewrite_took_secs));
+        text.put("aof_current_rewrite_time_sec", if is_rewrite { since_secs } else { -1 });
+        text.put("aof_last_bgrewrite_status", status(stats.rewrite_failed));
+        text.put("aof_rewrites", stats.rewrites);
+        text.put("aof_rewrites_consecutive_failures", stats.rewrite_failures);
+        let is_failing = conducted.is_some_and(|conducted| conducted.is_aof_failing);
+        text.put("aof_last_write_status", status(is_failing));
         text.put("aof_last_cow_size", 0);
         text.put("module_fork_in_progress", 0);
         text.put("module_fork_last_cow_size", 0);
+        if is_aof_on {
+            text.put("aof_current_size", files.aof_bytes);
+            text.put("aof_base_size", files.aof_base_bytes);
+            text.put("aof_pending_rewrite", 0);
+            text.put("aof_buffer_length", files.aof_waiting_bytes);
+            text.put("aof_pending_bio_fsync", files.aof_syncs_pending);
+            text.put("aof_delayed_fsync", files.aof_delayed_syncs);
+        }
+        if files.is_loading {
+            self.loading(text);
+        }
+    }
+
+    fn loading(&self, text: &mut Text) {
+        let files = &self.report.persistence;
+        let (total, loaded) = (files.loading_total_bytes, files.loading_loaded_bytes);
+        let elapsed_secs =
+            (self.now.unix_us / 1_000_000).saturating_sub(files.loading_began_secs).max(0) as u64;
+        text.put("loading_start_time", files.loading_began_secs);
+        text.put("loading_total_bytes", total);
+        text.put("loading_rdb_used_mem", 0);
+        text.put("loading_loaded_bytes", loaded);
+        text.put("loading_loaded_perc", Hundredths(100.0 * loaded as f64 / total.max(1) as f64));
+        // At the pace so far.
+        let left = elapsed_secs.saturating_mul(total.saturating_sub(loaded)) / loaded.max(1);
+        text.put("loading_eta_seconds", if elapsed_secs == 0 { 1 } else { left });
     }
 
     fn stats(&self, text: &mut Text) {
@@ -461,6 +500,8 @@ impl<'a> Info<'a> {
         text.put("forwarded_requests", stats.forwarded);
         text.put("parcels", stats.parcels);
         text.put("transactions", stats.transactions);
+        text.put("transactions_direct", stats.attempts.saturating_sub(stats.attempts_refused));
+        text.put("transactions_refused", stats.attempts_refused);
         text.put("wakeups", stats.wakeups);
         text.put("wakeups_per_request", format_args!("{per_request:.4}"));
         text.put("parks", stats.parks);

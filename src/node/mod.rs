@@ -5,5 +5,6 @@ pub mod latency;
 pub mod latency_report;
 pub mod memory;
 pub mod process;
+pub mod save;
 pub mod slowlog;
 pub mod stats;

@@ -4,7 +4,9 @@
 
 use std::ops::AddAssign;
 
+use super::save::{SaveStats, Target};
 use crate::base::stats::{CommandStats, ErrorStats};
+use crate::base::time::Now;
 use crate::keyspace::{KeyspaceStats, MemoryUse};
 
 macro_rules! core_stats {
@@ -54,6 +56,10 @@ core_stats! {
     commands_processed: counter,
     /// Commands over several shards.
     transactions: counter,
+    /// Those that were tried directly at another core.
+    attempts: counter,
+    /// Those of these that something stood against.
+    attempts_refused: counter,
     /// Requests that went to another core.
     forwarded: counter,
     /// Parcels of requests that went to other cores.
@@ -143,7 +149,7 @@ pub struct Report {
     /// Memory of the shards.
     pub memory: MemoryUse,
     /// Changes of the data set since it was saved.
-    pub dirty: u64,
+    pub persistence: FilesReport,
     /// By database.
     pub databases: Vec<DatabaseSize>,
     /// Memory of the clients.
@@ -168,7 +174,7 @@ impl Report {
         self.rates.passes += other.rates.passes;
         self.keyspace += &other.keyspace;
         self.memory += &other.memory;
-        self.dirty += other.dirty;
+        self.persistence.add(&other.persistence);
         self.add_databases(&other.databases);
         self.sessions.memory_bytes += other.sessions.memory_bytes;
         self.sessions.input_bytes_max = self.sessions.input_bytes_max.max(other.sessions.input_bytes_max);
@@ -195,5 +201,75 @@ impl Report {
     /// All keys.
     pub fn keys(&self) -> u64 {
         self.databases.iter().map(|size| size.keys).sum()
+    }
+}
+
+/// What a core tells of its files, or several together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilesReport {
+    /// Changes since the last snapshot.
+    pub changes: u64,
+    /// Bytes in the append-only files.
+    pub aof_bytes: u64,
+    /// Bytes that were in them after the last rewrite.
+    pub aof_base_bytes: u64,
+    /// Bytes of records that wait for the disk.
+    pub aof_waiting_bytes: u64,
+    /// Syncs under way.
+    pub aof_syncs_pending: u64,
+    /// Syncs that took longer than two seconds.
+    pub aof_delayed_syncs: u64,
+    /// Keys that the snapshot under way has written.
+    pub save_keys_done: u64,
+    /// Keys that it will have written.
+    pub save_keys_total: u64,
+    /// The data set is being loaded.
+    pub is_loading: bool,
+    /// Since when, in seconds since the epoch.
+    pub loading_began_secs: i64,
+    /// Bytes to be loaded.
+    pub loading_total_bytes: u64,
+    /// Bytes that are.
+    pub loading_loaded_bytes: u64,
+    /// What core 0 knows.
+    pub conducted: Option<ConductorReport>,
+}
+
+/// What the conductor of saves tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConductorReport {
+    /// Its counters.
+    pub stats: SaveStats,
+    /// What is being saved.
+    pub target: Option<Target>,
+    /// Since when.
+    pub began: Option<Now>,
+    /// A rewrite waits for a snapshot to end.
+    pub is_rewrite_scheduled: bool,
+    /// The append-only file is in force or about to be.
+    pub is_aof_on: bool,
+    /// One of its files cannot be written.
+    pub is_aof_failing: bool,
+    /// Keys that were loaded at start.
+    pub keys_loaded: u64,
+    /// Keys that had expired by then.
+    pub keys_expired: u64,
+}
+
+impl FilesReport {
+    fn add(&mut self, other: &FilesReport) {
+        self.changes += other.changes;
+        self.aof_bytes += other.aof_bytes;
+        self.aof_base_bytes += other.aof_base_bytes;
+        self.aof_waiting_bytes += other.aof_waiting_bytes;
+        self.aof_syncs_pending += other.aof_syncs_pending;
+        self.aof_delayed_syncs += other.aof_delayed_syncs;
+        self.save_keys_done += other.save_keys_done;
+        self.save_keys_total += other.save_keys_total;
+        self.is_loading |= other.is_loading;
+        self.loading_began_secs = self.loading_began_secs.max(other.loading_began_secs);
+        self.loading_total_bytes += other.loading_total_bytes;
+        self.loading_loaded_bytes += other.loading_loaded_bytes;
+        self.conducted = self.conducted.or(other.conducted);
     }
 }

@@ -104,6 +104,11 @@ pub struct OwnedArgs {
 }
 
 impl OwnedArgs {
+    /// None, with room for so many.
+    pub fn with_room(args: usize) -> Self {
+        OwnedArgs { bytes: Vec::new(), spans: Vec::with_capacity(args) }
+    }
+
     /// Copies the arguments given.
     pub fn collect<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut owned = OwnedArgs::default();

@@ -221,6 +221,11 @@ fn short_request(buffer: &[u8], start: usize, spans: &mut Vec<Span>) -> Option<u
 }
 
 impl Progress {
+    /// Whether nothing was read of the request that would have to be remembered.
+    pub fn is_fresh(&self) -> bool {
+        self.stage == Stage::Head
+    }
+
     /// How many bytes the request needs in all as far as is known: a hint for making room at once for a large
     /// argument instead of growing by what each receive brings.
     pub fn bytes_wanted(&self) -> usize {

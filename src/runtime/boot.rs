@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
@@ -22,13 +22,14 @@ use super::core::{Core, Post};
 use super::listen::{self, Listener};
 use super::mesh::Mesh;
 use super::ring::Ring;
-use super::{daemon, log};
+use super::{daemon, folder, log};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::command::Table;
 use crate::config::{self, Command, Config, Invocation, LoadError, Loaded, Outside};
 use crate::host::cron::ProcessInfo;
 use crate::host::{Host, HostOptions, MemoryGauge};
+use crate::storage::plan::{Plan, PlanOptions};
 
 /// What all cores share: constants of this run, and numbers that one writes and others read now and then.
 pub struct Shared {
@@ -46,9 +47,16 @@ pub struct Shared {
     /// What each core tells of its memory.
     memory: Vec<SharedGauge>,
     config_file: Option<PathBuf>,
+    /// Why the data set could not be loaded, if so.
+    failure: OnceLock<String>,
 }
 
 impl Shared {
+    /// The server stops with an error.
+    pub fn fail(&self, reason: String) {
+        let _ = self.failure.set(reason);
+    }
+
     /// `maxclients` as far as the limit on open files allows.
     pub fn maxclients(&self) -> u32 {
         self.maxclients.load(Ordering::Relaxed)
@@ -119,18 +127,33 @@ struct SharedGauge {
     dead: AtomicU64,
     clients_bytes: AtomicU64,
     largest_client_bytes: AtomicU64,
+    changes: AtomicU64,
+    aof_bytes: AtomicU64,
+    aof_base_bytes: AtomicU64,
 }
 
 impl SharedGauge {
     fn store(&self, gauge: MemoryGauge) {
-        let MemoryGauge { used_bytes, evicted_bytes, evictable, dead, clients_bytes, largest_client_bytes } =
-            gauge;
+        let MemoryGauge {
+            used_bytes,
+            evicted_bytes,
+            evictable,
+            dead,
+            clients_bytes,
+            largest_client_bytes,
+            changes,
+            aof_bytes,
+            aof_base_bytes,
+        } = gauge;
         self.used_bytes.store(used_bytes, Ordering::Relaxed);
         self.evicted_bytes.store(evicted_bytes, Ordering::Relaxed);
         self.evictable.store(evictable, Ordering::Relaxed);
         self.dead.store(dead, Ordering::Relaxed);
         self.clients_bytes.store(clients_bytes, Ordering::Relaxed);
         self.largest_client_bytes.store(largest_client_bytes, Ordering::Relaxed);
+        self.changes.store(changes, Ordering::Relaxed);
+        self.aof_bytes.store(aof_bytes, Ordering::Relaxed);
+        self.aof_base_bytes.store(aof_base_bytes, Ordering::Relaxed);
     }
 
     fn load(&self) -> MemoryGauge {
@@ -141,6 +164,9 @@ impl SharedGauge {
             dead: self.dead.load(Ordering::Relaxed),
             clients_bytes: self.clients_bytes.load(Ordering::Relaxed),
             largest_client_bytes: self.largest_client_bytes.load(Ordering::Relaxed),
+            changes: self.changes.load(Ordering::Relaxed),
+            aof_bytes: self.aof_bytes.load(Ordering::Relaxed),
+            aof_base_bytes: self.aof_base_bytes.load(Ordering::Relaxed),
         }
     }
 }
@@ -273,6 +299,8 @@ fn run_cores(
         *secret = getrandom::u64().map_err(|error| Refusal::Start(format!("no randomness: {error}")))?;
     }
     let [a, b, c, d, seed, run_id @ ..] = secrets;
+    let _lock = lock(&config)?;
+    let plan = Arc::new(plan(&config, shards)?);
     let process = process_info(config_file.as_deref(), run_id);
     let config = Arc::new(config);
     let shared = Arc::new(Shared {
@@ -284,6 +312,7 @@ fn run_cores(
         maxclients: AtomicU32::new(config.clients.maxclients),
         memory: (0..cores).map(|_| SharedGauge::default()).collect(),
         config_file,
+        failure: OnceLock::new(),
     });
     let mesh: Arc<Mesh<Post>> = Arc::new(Mesh::new(cores));
     let (report, reports) = mpsc::channel::<io::Result<()>>();
@@ -299,6 +328,7 @@ fn run_cores(
             hasher: KeyHasher::new([a, b, c, d]),
             seed: seed.wrapping_add(u64::from(core.0)),
             process: process.clone(),
+            plan: Some(plan.clone()),
         };
         // SAFETY: one end per core.
         let end = unsafe { mesh.end(core) };
@@ -360,7 +390,43 @@ fn run_cores(
             return Err(Refusal::Start(format!("A core has failed: {error}")));
         }
     }
-    Ok(())
+    match shared.failure.get() {
+        Some(reason) => Err(Refusal::Start(format!("Fatal error loading the DB: {reason}. Exiting."))),
+        None => Ok(()),
+    }
+}
+
+/// Keeps other servers from the files, if this one writes any by itself.
+fn lock(config: &Config) -> Result<Option<folder::Lock>, Refusal> {
+    let persistence = &config.persistence;
+    if persistence.save.0.is_empty() && !persistence.appendonly {
+        return Ok(None);
+    }
+    folder::lock(&persistence.dbfilename.to_string()).map(Some).map_err(Refusal::Start)
+}
+
+/// What is loaded. What is left over from something that did not come to its end is removed.
+fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
+    let persistence = &config.persistence;
+    let options = PlanOptions {
+        appendonly: persistence.appendonly,
+        aof_folder: persistence.appenddirname.to_string(),
+        aof_name: persistence.appendfilename.to_string(),
+        dbfilename: persistence.dbfilename.to_string(),
+        shards,
+    };
+    let plan = Plan::make(&folder::Disk, &options).map_err(Refusal::Start)?;
+    plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    if persistence.appendonly {
+        std::fs::create_dir_all(&plan.aof_folder).map_err(|error| {
+            Refusal::Start(format!(
+                "Can't open or create append-only dir {}: {error}",
+                plan.aof_folder.display()
+            ))
+        })?;
+    }
+    folder::remove_leftovers(&plan.leftovers);
+    Ok(plan)
 }
 
 /// Whether the kernel lets us have a ring at all, asked before anything depends on it.

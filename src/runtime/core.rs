@@ -15,6 +15,7 @@ use super::boot::Shared;
 use super::buffers::Buffers;
 use super::clock::{Clock, Tsc};
 use super::connections::{Connection, Connections, Next};
+use super::disk::Disk;
 use super::listen::{self, Listener};
 use super::mesh::End;
 use super::ring::{buffer_of, goes_on, Completion, Kind, Ring, Tag};
@@ -25,6 +26,7 @@ use crate::host::batch::Received;
 use crate::host::cron::Usage;
 use crate::host::{Effect, Host, Mail};
 use crate::session::State;
+use crate::storage::op::{Job, Outcome};
 
 /// How often a core asks the kernel what the process uses, for INFO.
 const USAGE_PERIOD_US: u64 = 1_000_000;
@@ -64,6 +66,9 @@ pub struct Core {
     dirty: Vec<u32>,
     effects: Vec<Effect>,
     completions: Vec<Completion>,
+    disk: Disk,
+    outcomes: Vec<Outcome>,
+    jobs: Vec<Job>,
     /// What the pass received; empty outside of `complete`, when the bytes are the kernel's again.
     received: Vec<Received<'static>>,
     /// Receives that ended and are armed again when buffers are back.
@@ -75,6 +80,7 @@ pub struct Core {
     rearm_accept: Vec<u32>,
     signal_fd: Option<RawFd>,
     signal_info: Box<libc::signalfd_siginfo>,
+    is_told_to_stop: bool,
     next_tick: MonoUs,
     next_usage: MonoUs,
     last_useful: MonoUs,
@@ -113,6 +119,9 @@ impl Core {
             dirty: Vec::new(),
             effects: Vec::new(),
             completions: Vec::new(),
+            disk: Disk::default(),
+            outcomes: Vec::new(),
+            jobs: Vec::new(),
             received: Vec::new(),
             rearm: Vec::new(),
             unplaced: Vec::new(),
@@ -120,6 +129,7 @@ impl Core {
             rearm_accept: Vec::new(),
             signal_fd,
             signal_info,
+            is_told_to_stop: false,
             next_tick: MonoUs(0),
             next_usage: MonoUs(0),
             last_useful: MonoUs(0),
@@ -134,6 +144,8 @@ impl Core {
             self.arm_accept(index);
         }
         self.arm_signal();
+        self.host.set_now(self.clock.now());
+        self.host.start();
         let mut wait = None;
         loop {
             self.ring.enter(wait, &mut self.completions);
@@ -144,6 +156,7 @@ impl Core {
             }
             let mut useful = self.finish_sends();
             useful |= self.complete();
+            self.finish_jobs();
             useful |= self.take_mail();
             if now.mono >= self.next_tick {
                 self.tick(now.mono);
@@ -151,6 +164,7 @@ impl Core {
             }
             let more_work = self.host.work();
             self.host.settle();
+            self.start_jobs();
             if self.host.has_memory_limit() {
                 self.show_memory();
             }
@@ -168,6 +182,22 @@ impl Core {
             let pass_us = self.clock.mono().since(now.mono);
             self.host.passed(pass_us, self.ring.enters);
             wait = (!more_work && self.may_sleep(now.mono)).then(|| self.time_to_tick(now.mono));
+        }
+    }
+
+    /// Tells the host of the jobs on files that have ended.
+    fn finish_jobs(&mut self) {
+        self.disk.take_outcomes(&mut self.outcomes);
+        for outcome in std::mem::take(&mut self.outcomes) {
+            self.host.file_done(outcome);
+        }
+    }
+
+    /// Begins the jobs on files that the pass has brought.
+    fn start_jobs(&mut self) {
+        self.host.take_jobs(&mut self.jobs);
+        for job in std::mem::take(&mut self.jobs) {
+            self.disk.start(job, &mut self.ring);
         }
     }
 
@@ -275,6 +305,7 @@ impl Core {
                 Kind::Accept => self.on_accept(index, completion),
                 Kind::Signal if completion.result <= 0 => self.arm_signal(),
                 Kind::Signal => self.on_signal(),
+                Kind::Disk => self.disk.complete(index, completion.result, &mut self.ring),
                 Kind::SendNow | Kind::Wake | Kind::Timer | Kind::Ignored => {}
             }
         }
@@ -494,11 +525,13 @@ impl Core {
                         connection.unthrottle(session, &mut self.ring);
                     }
                 }
-                Effect::Configured => self.configured(),
-                Effect::Shutdown => {
-                    tracing::warn!("User requested shutdown...");
+                Effect::Fail(reason) => {
+                    tracing::error!("Fatal error: {reason}");
+                    self.shared.fail(reason);
                     self.shut_down();
                 }
+                Effect::Configured => self.configured(),
+                Effect::Shutdown => self.shut_down(),
                 Effect::Sleep { us, asker, number } => {
                     std::thread::sleep(std::time::Duration::from_micros(us));
                     self.host.slept(asker, number);
@@ -614,12 +647,12 @@ impl Core {
             libc::SIGINT => "SIGINT",
             _ => "SIGTERM",
         };
-        if self.end.mesh().is_stopping() {
+        if std::mem::replace(&mut self.is_told_to_stop, true) {
             tracing::warn!("You insist... exiting now.");
             std::process::exit(1);
         }
         tracing::warn!("Received {name} scheduling shutdown...");
-        self.shut_down();
+        self.host.stop_by_signal(name == "SIGINT");
         self.arm_signal();
     }
 
@@ -641,7 +674,9 @@ impl Core {
                 self.drop_connection(index);
             }
         }
-        self.connections.is_empty() || self.stop_by.is_some_and(|by| self.clock.mono() >= by)
+        // What the kernel still reads or writes must stay where it is.
+        self.connections.is_empty() && self.disk.is_idle()
+            || self.stop_by.is_some_and(|by| self.clock.mono() >= by)
     }
 
     /// Shows the other cores what this one's data and buffers take; at every pass where memory is limited, else at

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::session::session::Peer;
 
@@ -30,7 +31,7 @@ pub fn tcp(binds: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, S
             None => (false, bind.as_str()),
         };
         let opened = addresses(name, port).and_then(|addresses| {
-            addresses.iter().map(|address| listen_tcp(address, backlog)).collect::<io::Result<Vec<_>>>()
+            addresses.iter().map(|address| listen_patiently(address, backlog)).collect::<io::Result<Vec<_>>>()
         });
         match opened {
             Ok(mut opened) => listeners.append(&mut opened),
@@ -172,6 +173,22 @@ fn addresses(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
             // A name may have several addresses; one kind is what Redis listens on, too.
             Ok(found.into_iter().take(1).collect())
         }
+    }
+}
+
+/// How long an address may be in use by a server that has just been killed: the kernel takes down its rings, and with
+/// them what they hold, after the process is gone.
+const IN_USE_MAX: Duration = Duration::from_secs(1);
+
+fn listen_patiently(address: &SocketAddr, backlog: u32) -> io::Result<Listener> {
+    let start = Instant::now();
+    loop {
+        let listener = listen_tcp(address, backlog);
+        let is_in_use = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRINUSE);
+        if !listener.as_ref().is_err_and(is_in_use) || start.elapsed() >= IN_USE_MAX {
+            return listener;
+        }
+        std::thread::sleep(IN_USE_MAX / 50);
     }
 }
 

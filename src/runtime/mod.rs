@@ -12,6 +12,8 @@ pub mod connections;
 #[allow(clippy::module_inception, reason = "the loop of one core")]
 pub mod core;
 pub mod daemon;
+pub mod disk;
+pub mod folder;
 pub mod listen;
 pub mod log;
 pub mod mesh;

@@ -46,6 +46,8 @@ pub enum Kind {
     Timer,
     /// A signal.
     Signal,
+    /// A step of a job on files.
+    Disk,
     /// Nobody waits for it.
     Ignored,
 }
@@ -65,6 +67,7 @@ impl Tag {
             4 => Kind::Wake,
             5 => Kind::Timer,
             6 => Kind::Signal,
+            7 => Kind::Disk,
             _ => Kind::Ignored,
         };
         Tag { kind, index: value as u32 }

@@ -3,7 +3,7 @@
 
 use super::session::Session;
 use crate::base::error::CommandError;
-use crate::command::spec::{Flags, Run};
+use crate::command::spec::{Flags, Run, SessionOp};
 use crate::command::{help, CommandId, Spec, Table};
 use crate::config::ProtectedAction;
 use crate::resp::Args;
@@ -15,11 +15,23 @@ pub struct Gate {
     pub out_of_memory: bool,
     /// `enable-debug-command`.
     pub debug: ProtectedAction,
+    /// The data set is not loaded yet.
+    pub is_loading: bool,
+    /// The last snapshot failed, and writes are to be refused for that.
+    pub is_snapshot_failing: bool,
+    /// The append-only file cannot be written: writes are refused.
+    pub is_aof_failing: bool,
 }
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { out_of_memory: false, debug: ProtectedAction::No }
+        Gate {
+            out_of_memory: false,
+            debug: ProtectedAction::No,
+            is_loading: false,
+            is_snapshot_failing: false,
+            is_aof_failing: false,
+        }
     }
 }
 
@@ -40,13 +52,22 @@ pub fn find(table: &Table, args: Args<'_>) -> Result<CommandId, CommandError> {
     }
 }
 
-/// Whether the session may run the command now.
+/// Whether the session may run the command now. `flags` are its own, with those of what it runs (EXEC).
 ///
 /// # Errors
 /// The first guard that refuses.
-pub fn admit(spec: &Spec, args: Args<'_>, session: &Session, gate: &Gate) -> Result<(), CommandError> {
+pub fn admit(
+    spec: &Spec,
+    args: Args<'_>,
+    flags: Flags,
+    session: &Session,
+    gate: &Gate,
+) -> Result<(), CommandError> {
     if !spec.takes(args.len()) {
         return Err(CommandError::arity(spec.name));
+    }
+    if session.is_internal {
+        return Ok(());
     }
     // DEBUG is off unless the configuration says otherwise.
     protected(spec, session, gate)?;
@@ -56,8 +77,28 @@ pub fn admit(spec: &Spec, args: Args<'_>, session: &Session, gate: &Gate) -> Res
     if gate.out_of_memory && spec.flags.has(Flags::DENYOOM) {
         return Err(CommandError::OUT_OF_MEMORY);
     }
+    // Redis lets PING fail, too, so that whoever watches the server notices.
+    if gate.is_aof_failing || gate.is_snapshot_failing {
+        let is_ping = matches!(spec.run, Run::Session(SessionOp::Ping));
+        if flags.has(Flags::WRITE) || is_ping {
+            return Err(if gate.is_snapshot_failing { SNAPSHOT_FAILING } else { AOF_FAILING });
+        }
+    }
+    if gate.is_loading && !spec.flags.has(Flags::LOADING) {
+        return Err(CommandError::LOADING);
+    }
     Ok(())
 }
+
+const SNAPSHOT_FAILING: CommandError = CommandError::new(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
+     modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+     error.",
+);
+
+/// What stands behind it are the system's words, which the host knows.
+pub const AOF_FAILING: CommandError = CommandError::new("MISCONF Errors writing to the AOF file: ");
 
 fn protected(spec: &Spec, session: &Session, gate: &Gate) -> Result<(), CommandError> {
     if !spec.flags.has(Flags::PROTECTED) || gate.debug.allows(session.peer.local) {

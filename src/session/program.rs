@@ -1,9 +1,11 @@
-//! What a transaction runs: one command over several shards, or all that stood between MULTI and EXEC.
+//! What a transaction runs: one command over several shards, some that a client has sent one after the other, or all
+//! that stood between MULTI and EXEC.
 //!
 //! A program is driven in steps. Each step is a list of calls by shard; when all have answered, `advance` takes the
 //! answers and says what the next step is. Commands with all keys on one shard go into the step at hand, in their order
-//! on that shard; a command over several shards (`coordinator`) ends the step, because what it does next depends on the
-//! answers. So a run of commands that each live on one shard takes one step, however many shards there are.
+//! on that shard, and so do commands over several shards (`coordinator`) that are over when each of these has answered
+//! (MGET, DEL). Any other ends the step, because what it does next depends on the answers. So a run of common commands
+//! takes one step, however many shards there are.
 //!
 //! Commands that are no business of any shard (PING, CONFIG ...) are left to the host, which runs them when the
 //! transaction is over: what they do does not depend on its locks, and nothing may wait while these are held.
@@ -28,13 +30,18 @@ pub struct Program {
     next: usize,
     /// No item before this one waits for the host.
     next_other: usize,
-    /// The command over several shards that is under way.
-    running: Option<Running>,
+    /// The commands over several shards that are under way: any number that need one step, and at most one other.
+    running: Vec<Running>,
     /// What the answers of the step that is out there are for.
-    sent: Vec<(ShardId, Vec<Purpose>)>,
+    sent: Purposes,
+    /// The first step, while it is not known whether the keys that are watched have changed.
+    held_back: Option<(Advance, Purposes)>,
     form: Form,
     proto: Proto,
 }
+
+/// What the answers of a step are for, by shard.
+type Purposes = Vec<(ShardId, Vec<Purpose>)>;
 
 /// One command of a program.
 #[derive(Debug)]
@@ -52,8 +59,8 @@ pub enum Item {
 /// What the program's reply is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// It is the only command's.
-    Command,
+    /// It is the command's, or one after the other.
+    Commands,
     /// EXEC: the array of all.
     Exec,
 }
@@ -71,8 +78,8 @@ struct Running {
 enum Purpose {
     /// It is this item's reply.
     Reply(usize),
-    /// The running plan decides by it.
-    Plan,
+    /// The plan of this item, which is running, decides by it.
+    Plan(usize),
     /// Whether watched keys are unchanged.
     Watch,
     /// Nobody needs it.
@@ -90,6 +97,24 @@ pub enum Advance {
     Done,
 }
 
+impl Advance {
+    /// The calls of the step.
+    pub fn calls(&self) -> &[(ShardId, Vec<OwnedCall>)] {
+        match self {
+            Advance::Step(calls) | Advance::Last(calls) => calls,
+            Advance::Done => &[],
+        }
+    }
+
+    /// The same.
+    pub fn into_calls(self) -> Calls {
+        match self {
+            Advance::Step(calls) | Advance::Last(calls) => calls,
+            Advance::Done => Vec::new(),
+        }
+    }
+}
+
 impl PartialEq for OwnedCall {
     /// For tests: the same command with the same arguments.
     fn eq(&self, other: &Self) -> bool {
@@ -103,7 +128,14 @@ impl Eq for OwnedCall {}
 impl Program {
     /// A single command over several shards.
     pub fn command(plan: Plan, parts: Vec<PlannedPart>, proto: Proto) -> Program {
-        Program::new(vec![Item::Spread(plan, parts)], Form::Command, proto)
+        Program::new(vec![Item::Spread(plan, parts)], Form::Commands, proto)
+    }
+
+    /// Another one behind those there are, before anything has run: all will take place together.
+    pub fn add_command(&mut self, plan: Plan, parts: Vec<PlannedPart>) {
+        debug_assert!(self.form == Form::Commands && self.next == 0, "it has begun");
+        self.items.push(Item::Spread(plan, parts));
+        self.replies.push(None);
     }
 
     /// EXEC of these commands.
@@ -117,7 +149,8 @@ impl Program {
             Item::Single(..) | Item::Spread(..) | Item::Other(_) => None,
         };
         let replies = items.iter_mut().map(reply).collect();
-        Program { items, replies, next: 0, next_other: 0, running: None, sent: Vec::new(), form, proto }
+        let (running, sent) = (Vec::new(), Vec::new());
+        Program { items, replies, next: 0, next_other: 0, running, sent, held_back: None, form, proto }
     }
 
     /// The locks of all commands together, by shard.
@@ -148,10 +181,19 @@ impl Program {
         only
     }
 
-    /// The first step of a program that runs only if the keys that are watched have not changed: these calls compare.
-    pub fn begin_guarded(&mut self, guards: Calls) -> Calls {
-        self.sent = guards.iter().map(|(shard, calls)| (*shard, vec![Purpose::Watch; calls.len()])).collect();
-        guards
+    /// Whether everything on data is run in the first step, however that is answered.
+    pub fn is_one_step(&self) -> bool {
+        self.items.iter().all(|item| match item {
+            Item::Spread(plan, _) => plan.is_one_step(),
+            Item::Single(..) | Item::Refused(_) | Item::Other(_) => true,
+        })
+    }
+
+    /// The program's first step is not run before these calls have said that the keys that are watched have not
+    /// changed: they are the first step instead, and what `advance` had given is given again.
+    pub fn guard(&mut self, guards: &Calls, first: Advance) {
+        let purposes = guards.iter().map(|(shard, calls)| (*shard, vec![Purpose::Watch; calls.len()]));
+        self.held_back = Some((first, std::mem::replace(&mut self.sent, purposes.collect())));
     }
 
     /// The answers of a step are in (none before the first one): what comes next? `None` if a watched key has changed:
@@ -160,8 +202,12 @@ impl Program {
         if !self.take(replies) {
             return None;
         }
+        if let Some((first, purposes)) = self.held_back.take() {
+            self.sent = purposes;
+            return Some(first);
+        }
         let mut step = Step::default();
-        if let Some(Running { item, plan, shards }) = self.running.take() {
+        for Running { item, plan, shards } in std::mem::take(&mut self.running) {
             match plan.decide(shape, &shards, rng) {
                 Decision::Answer(reply) => self.replies[item] = Some(reply),
                 Decision::Last(calls, answer) => {
@@ -183,7 +229,7 @@ impl Program {
                 Decision::More(calls, plan) => self.run_plan(item, plan, calls, &mut step),
             }
         }
-        while self.running.is_none() && self.next < self.items.len() {
+        while !self.has_more_steps() && self.next < self.items.len() {
             let at = self.next;
             self.next += 1;
             match std::mem::replace(&mut self.items[at], Item::Refused(Vec::new())) {
@@ -198,11 +244,16 @@ impl Program {
         }
         let Step { calls, purposes } = step;
         self.sent = purposes;
-        Some(match (calls.is_empty(), self.running.is_some()) {
+        Some(match (calls.is_empty(), self.has_more_steps()) {
             (true, false) => Advance::Done,
             (_, true) => Advance::Step(calls),
             (false, false) => Advance::Last(calls),
         })
+    }
+
+    /// Whether a command that is under way needs more than the step at hand: it is the last that was begun.
+    fn has_more_steps(&self) -> bool {
+        self.running.last().is_some_and(|running| !running.plan.is_one_step())
     }
 
     /// The calls of a plan's step are sent with the step at hand.
@@ -211,10 +262,10 @@ impl Program {
         for (shard, calls) in calls {
             step.touch(shard);
             for call in calls {
-                step.push(shard, call, Purpose::Plan);
+                step.push(shard, call, Purpose::Plan(item));
             }
         }
-        self.running = Some(Running { item, plan, shards });
+        self.running.push(Running { item, plan, shards });
     }
 
     /// Takes the answers of a step to where they belong. False if a watched key has changed.
@@ -225,9 +276,13 @@ impl Program {
             for (purpose, answer) in purposes.into_iter().zip(answers) {
                 match purpose {
                     Purpose::Reply(item) => self.replies[item] = Some(std::mem::take(answer)),
-                    Purpose::Plan => {
-                        let of_shard = self.running.iter_mut().flat_map(|running| &mut running.shards);
-                        if let Some((_, answers)) = of_shard.into_iter().find(|(from, _)| *from == shard) {
+                    Purpose::Plan(item) => {
+                        // They were begun in order.
+                        let Ok(at) = self.running.binary_search_by_key(&item, |running| running.item) else {
+                            continue;
+                        };
+                        let of_shard = &mut self.running[at].shards;
+                        if let Some((_, answers)) = of_shard.iter_mut().find(|(from, _)| *from == shard) {
                             answers.push(std::mem::take(answer));
                         }
                     }
@@ -262,13 +317,20 @@ impl Program {
     /// The whole reply.
     pub fn into_reply(self) -> Vec<u8> {
         let mut replies = self.replies.into_iter().map(Option::unwrap_or_default);
-        if self.form == Form::Command {
+        if self.form == Form::Commands && replies.len() == 1 {
             return replies.next().unwrap_or_default();
         }
         let mut out = Vec::new();
-        Reply::new(&mut out, self.proto).array(replies.len());
+        if self.form == Form::Exec {
+            Reply::new(&mut out, self.proto).array(replies.len());
+        }
         replies.for_each(|reply| out.extend_from_slice(&reply));
         out
+    }
+
+    /// The reply of each command.
+    pub fn into_replies(self) -> impl ExactSizeIterator<Item = Vec<u8>> {
+        self.replies.into_iter().map(Option::unwrap_or_default)
     }
 }
 

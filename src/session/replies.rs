@@ -4,9 +4,23 @@
 //! to another core or has to wait, a *slot* holds its place; what local commands answer behind it waits in `held`.
 //! When the front slot is filled, it and everything ready behind it moves to `out`.
 //!
+//! A reply may be here and yet have to stay, because what it tells of is not on the disk (`Hold`): it has a slot like
+//! one that waits, until `release`.
+//!
 //! Invariant: `held` is empty when there are no slots.
 
 use std::collections::VecDeque;
+
+use crate::base::ids::ShardId;
+
+/// What a reply waits for: that a shard's records are on the disk up to a position of its append-only file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Whose records.
+    pub shard: ShardId,
+    /// Up to where.
+    pub position: u64,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,8 +32,10 @@ pub struct Replies {
     /// The number of the front slot; slots are counted up for as long as the session lives, and wrap. The next session
     /// with its number counts on: what is said late about a slot reaches no other client.
     front: u32,
-    /// How many slots wait.
+    /// How many slots wait for their reply.
     waiting: u32,
+    /// How many slots have one that has to stay.
+    on_hold: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +44,8 @@ enum Slot {
     Waiting { discard: bool },
     /// The reply stands in `held`.
     Held { start: usize, end: usize },
+    /// The reply stands in `held` and has to stay.
+    OnHold { start: usize, end: usize, hold: Hold },
 }
 
 impl Replies {
@@ -58,6 +76,59 @@ impl Replies {
         if !self.slots.is_empty() {
             self.slots.push_back(Slot::Held { start, end: self.held.len() });
         }
+    }
+
+    /// A reply was written that began at `start` in `writer()`, and has to stay.
+    pub fn wrote_held(&mut self, start: usize, hold: Hold) {
+        let mut start = start;
+        if self.slots.is_empty() {
+            self.held.extend_from_slice(&self.out[start..]);
+            self.out.truncate(start);
+            start = 0;
+        }
+        self.slots.push_back(Slot::OnHold { start, end: self.held.len(), hold });
+        self.on_hold += 1;
+    }
+
+    /// The reply for a reserved place has come, and has to stay.
+    pub fn fill_held(&mut self, number: u32, reply: &[u8], hold: Hold) {
+        let at = number.wrapping_sub(self.front) as usize;
+        let Some(Slot::Waiting { discard }) = self.slots.get(at).copied() else {
+            debug_assert!(false, "slot {number} is not waiting");
+            return;
+        };
+        let start = self.held.len();
+        self.held.extend_from_slice(if discard { &[] } else { reply });
+        self.slots[at] = Slot::OnHold { start, end: self.held.len(), hold };
+        self.waiting -= 1;
+        self.on_hold += 1;
+    }
+
+    /// Lets the replies go for which what they wait for has come; whether any has. One that is not at the front goes
+    /// when those before it have.
+    pub fn release(&mut self, has_come: impl Fn(Hold) -> bool) -> bool {
+        let mut any = false;
+        while let Some(Slot::OnHold { start, end, hold }) = self.slots.front().copied() {
+            if !has_come(hold) {
+                break;
+            }
+            self.slots[0] = Slot::Held { start, end };
+            self.on_hold -= 1;
+            self.advance();
+            any = true;
+        }
+        any
+    }
+
+    /// How many replies have to stay.
+    #[inline]
+    pub fn on_hold(&self) -> u32 {
+        self.on_hold
+    }
+
+    /// Whether a reply waits for this shard.
+    pub fn waits_for(&self, shard: ShardId) -> bool {
+        self.slots.iter().any(|slot| matches!(slot, Slot::OnHold { hold, .. } if hold.shard == shard))
     }
 
     /// Appends a reply that is bytes already.
@@ -123,10 +194,10 @@ impl Replies {
         }
     }
 
-    /// How many requests are under way elsewhere.
+    /// How many replies are under way elsewhere, or have to stay.
     #[inline]
     pub fn waiting(&self) -> u32 {
-        self.waiting
+        self.waiting + self.on_hold
     }
 
     /// Bytes that are owed and here: for the limits on a client that does not read.
@@ -170,13 +241,23 @@ mod tests {
         for seed in 0..300 {
             let mut rng = Prng::new(seed);
             let mut replies = Replies::default();
-            let (mut expected, mut waiting) = (Vec::new(), Vec::new());
+            let (mut expected, mut waiting, mut synced) = (Vec::new(), Vec::new(), 0);
             for request in 0..60u32 {
                 let text = format!("{request};");
-                match rng.below(3) {
+                match rng.below(5) {
                     0 => {
                         replies.push(text.as_bytes());
                         expected.extend_from_slice(text.as_bytes());
+                    }
+                    2 => {
+                        let start = replies.writer().len();
+                        replies.writer().extend_from_slice(text.as_bytes());
+                        replies.wrote_held(start, Hold { shard: ShardId(0), position: u64::from(request) });
+                        expected.extend_from_slice(text.as_bytes());
+                    }
+                    3 => {
+                        synced = rng.below(u64::from(request) + 1).max(synced);
+                        replies.release(|hold| hold.position <= synced);
                     }
                     1 => {
                         let discard = rng.below(5) == 0;
@@ -187,15 +268,31 @@ mod tests {
                     }
                     _ if !waiting.is_empty() => {
                         let (slot, text) = waiting.swap_remove(rng.below(waiting.len() as u64) as usize);
-                        replies.fill(slot, text.as_bytes());
+                        match rng.below(2) {
+                            0 => replies.fill(slot, text.as_bytes()),
+                            _ => {
+                                let hold = Hold { shard: ShardId(1), position: u64::from(request) };
+                                replies.fill_held(slot, text.as_bytes(), hold);
+                            }
+                        }
                     }
                     _ => {}
                 }
-                assert_eq!(replies.waiting() as usize, waiting.len());
+                assert_eq!(replies.waiting() as usize, waiting.len() + replies.on_hold() as usize);
                 assert!(expected.starts_with(&replies.out), "seed {seed}");
+                let first_held = replies.slots.iter().find_map(|slot| match slot {
+                    Slot::OnHold { start, end, hold } => Some((&replies.held[*start..*end], *hold)),
+                    _ => None,
+                });
+                assert!(first_held.is_none_or(|(text, _)| replies.out.len() + text.len() <= expected.len()));
             }
             for (slot, text) in waiting {
                 replies.fill(slot, text.as_bytes());
+            }
+            assert!(replies.on_hold() == 0 || !replies.release(|_| false));
+            replies.release(|_| true);
+            while replies.on_hold() > 0 {
+                assert!(replies.release(|_| true), "seed {seed}: what is at the front goes");
             }
             assert_eq!(replies.out, expected, "seed {seed}");
             assert!(replies.held.is_empty() && replies.slots.is_empty());

@@ -36,6 +36,8 @@ pub struct Session {
     pub no_evict: bool,
     /// MONITOR.
     pub monitor: bool,
+    /// Whether there is no client: the server's own commands are this session's.
+    pub is_internal: bool,
     /// Bytes received and not yet run.
     pub input: Input,
     /// Replies owed.
@@ -129,6 +131,8 @@ pub enum Wait {
     Keys,
     /// Memory is short, and it is for other cores to free some.
     Memory,
+    /// More has been written than the disk has taken.
+    Disk,
 }
 
 /// CLIENT REPLY.
@@ -171,6 +175,7 @@ impl Session {
             no_touch: false,
             no_evict: false,
             monitor: false,
+            is_internal: false,
             input: Input::default(),
             replies: Replies::default(),
             multi: None,

@@ -11,11 +11,12 @@ use super::waiters::{End, Place, Turn, Waiter, Waiters};
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::prng::Prng;
-use crate::base::time::Now;
+use crate::base::time::{Now, UnixMs};
 use crate::command::ctx::CommandOptions;
 use crate::command::spec::{Group, Run, Spread, Steps};
-use crate::command::{CommandId, Ctx, Spec, Table};
-use crate::keyspace::{Keyspace, Touch, ValueKind};
+use crate::command::{effects, CommandId, Ctx, Spec, Table};
+use crate::journal::{self, Journal, Records};
+use crate::keyspace::{EvictReport, ExpireReport, Keyspace, Touch, ValueKind};
 use crate::resp::Reply;
 
 /// A transaction over several shards: its coordinator's core and that core's count.
@@ -47,6 +48,23 @@ pub struct Part {
     pub claims: Claims,
     /// What runs once they are held, in order.
     pub calls: Vec<OwnedCall>,
+    /// The shards that may change something, each of which records its part.
+    pub writers: Writers,
+    /// Whether these calls are all that it runs here: then they are recorded as soon as they have run.
+    pub is_whole: bool,
+}
+
+/// The shards that may change something in a transaction.
+pub type Writers = SmallVec<[ShardId; 4]>;
+
+/// A part that was scheduled.
+#[derive(Debug)]
+struct Scheduled {
+    job: JobId,
+    writers: Writers,
+    is_whole: bool,
+    /// What it has done so far, while that is not in the journal.
+    records: Option<Records>,
 }
 
 /// What a shard wants done.
@@ -54,7 +72,7 @@ pub struct Part {
 #[must_use]
 pub enum Effect {
     /// A call that had waited was answered.
-    Reply(Ticket, CommandId, Vec<u8>),
+    Reply(Ticket, CommandId, Vec<u8>, ShardId),
     /// A step of a transaction has run; its coordinator gets the replies of its calls.
     Step(TxnId, ShardId, Vec<Vec<u8>>),
     /// A key has changed that a client waits for, and it is its turn: its core may try its command.
@@ -72,6 +90,8 @@ enum Job {
     Wake(Ticket),
     /// A part of a transaction. The calls of its first step are taken when they run.
     Part(TxnId, Option<Vec<OwnedCall>>),
+    /// A transaction of this core that is tried directly (`host::direct`): it had its locks at once, or was not tried.
+    Held,
 }
 
 /// See the module.
@@ -81,12 +101,14 @@ pub struct Shard {
     table: Arc<Table>,
     /// The data.
     pub keyspace: Keyspace,
+    /// What is done to it, while that is recorded.
+    pub journal: Journal,
     /// The limits that commands consult.
     pub options: CommandOptions,
     /// Where the commands of this shard draw their randomness.
     rng: Prng,
     locks: Locks<Job>,
-    parts: BTreeMap<TxnId, JobId>,
+    parts: BTreeMap<TxnId, Scheduled>,
     waiters: Waiters,
     /// Blocking commands that wait for a transaction before they are tried, and how their wait has ended meanwhile.
     entering: BTreeMap<Ticket, Option<End>>,
@@ -109,6 +131,7 @@ impl Shard {
             shards,
             table,
             keyspace,
+            journal: Journal::new(id),
             options,
             rng: Prng::new(seed),
             locks: Locks::default(),
@@ -135,11 +158,11 @@ impl Shard {
         now: Now,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
-        let Run::Shard(handler, _) = spec.run else { unreachable!("{} is no command of a shard", spec.name) };
         let start = out.len();
         let mut reply = Reply::new(out, call.head.proto);
         let mut ctx = Ctx {
             keyspace: &mut self.keyspace,
+            journal: &mut self.journal,
             db: call.head.db,
             now,
             reply: &mut reply,
@@ -149,12 +172,39 @@ impl Shard {
             options: &self.options,
             first_key: call.head.first_key,
         };
-        let result = handler(&mut ctx, call.args);
+        let result = effects::run(spec, &mut ctx, call.args);
         if let Err(error) = &result {
             reply.truncate(start);
             reply.error(error.bytes());
         }
         result
+    }
+
+    /// Whether what is done to the data is recorded from now on.
+    pub fn set_recording(&mut self, on: bool) {
+        self.journal.set_recording(on);
+        self.keyspace.removals_mut().keep(on);
+    }
+
+    /// `Keyspace::expire_step`, recorded.
+    pub fn expire_step(&mut self, now: UnixMs, budget: usize) -> ExpireReport {
+        let report = self.keyspace.expire_step(now, budget);
+        self.record_removals();
+        report
+    }
+
+    /// `Keyspace::evict_step`, recorded.
+    pub fn evict_step(&mut self, now: UnixMs, bytes: u64, tries: usize) -> EvictReport {
+        let report = self.keyspace.evict_step(now, bytes, tries);
+        self.record_removals();
+        report
+    }
+
+    /// Records what has left the keyspace by other ways than commands.
+    pub fn record_removals(&mut self) {
+        if !self.keyspace.removals().is_empty() {
+            effects::record_removals(&mut self.keyspace, &mut self.journal, &self.options);
+        }
     }
 
     /// Whether no transaction is under way here, so that no call has to wait.
@@ -168,7 +218,13 @@ impl Shard {
         if self.locks.is_idle() {
             return false;
         }
-        self.must_wait_for(&self.claims(spec, call))
+        let mode = mode_of(spec);
+        if spec.keys.is_empty() {
+            return self.locks.blocks_whole(mode);
+        }
+        let hasher = self.keyspace.hasher();
+        let is_blocked = |at: usize| self.locks.blocks_key(hasher.hash(call.args.at(at)), mode);
+        self.locks.may_block_keys(mode) && spec.key_indexes(call.args).any(is_blocked)
     }
 
     /// Lets a call wait for its turn; the reply comes as an effect.
@@ -181,6 +237,9 @@ impl Shard {
 
     /// Whether calls with these locks would have to wait for a transaction.
     pub fn must_wait_for(&self, claims: &Claims) -> bool {
+        if self.locks.is_idle() {
+            return false;
+        }
         match claims {
             Claims::Whole(mode) => self.locks.blocks_whole(*mode),
             Claims::Keys(keys) => keys.iter().any(|&(hash, mode)| self.locks.blocks_key(hash, mode)),
@@ -200,7 +259,8 @@ impl Shard {
     /// A transaction's part has arrived, in the sequencer's order.
     pub fn schedule(&mut self, part: Part, now: Now, effects: &mut Vec<Effect>) {
         let (job, ready) = self.locks.enter(part.claims, Job::Part(part.txn, Some(part.calls)));
-        self.parts.insert(part.txn, job);
+        let scheduled = Scheduled { job, writers: part.writers, is_whole: part.is_whole, records: None };
+        self.parts.insert(part.txn, scheduled);
         if ready {
             self.ready.push(job);
             self.run_ready(now, effects);
@@ -211,19 +271,48 @@ impl Shard {
     /// Another step of a transaction that holds its locks.
     pub fn go_on(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now, effects: &mut Vec<Effect>) {
         debug_assert!(self.parts.contains_key(&txn), "{txn:?} goes on without a part");
-        effects.push(self.step(txn, calls, now));
+        effects.push(self.step(txn, calls, now, false));
     }
 
-    /// The coordinator's last word on a transaction: its last step, if there is one here, then the locks are free.
-    pub fn finish(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now, effects: &mut Vec<Effect>) {
-        let Some(job) = self.parts.remove(&txn) else {
+    /// Takes locks that need not be waited for, on behalf of a transaction that will `let_go` of them soon: nobody whom
+    /// that one waits for may wait for these.
+    pub fn hold(&mut self, claims: Claims) -> JobId {
+        self.locks.hold(claims, Job::Held)
+    }
+
+    /// The end of `hold`. Gives back what was claimed.
+    pub fn let_go(&mut self, job: JobId, now: Now, effects: &mut Vec<Effect>) -> Option<Claims> {
+        let (_, claims) = self.locks.release(job, &mut self.ready)?;
+        self.run_ready(now, effects);
+        self.serve(now, effects);
+        Some(claims)
+    }
+
+    /// The coordinator's last word on a transaction: its last step, if there is one here, then it is recorded, and the
+    /// locks are free. Whether it is recorded is reported (`Effect::Step`) if there was a step or if that is
+    /// `reported`.
+    pub fn finish(
+        &mut self,
+        txn: TxnId,
+        (calls, reported): (&[OwnedCall], bool),
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.parts.contains_key(&txn) {
             debug_assert!(false, "{txn:?} finished without a part");
             return;
-        };
-        if !calls.is_empty() {
-            effects.push(self.step(txn, calls, now));
         }
-        self.locks.release(job, &mut self.ready);
+        if !calls.is_empty() {
+            effects.push(self.step(txn, calls, now, true));
+        }
+        let Some(part) = self.parts.remove(&txn) else { return };
+        if let Some(records) = part.records {
+            self.append_part(txn, &part.writers, records);
+        }
+        if calls.is_empty() && reported {
+            effects.push(Effect::Step(txn, self.id, Vec::new()));
+        }
+        self.locks.release(part.job, &mut self.ready);
         self.run_ready(now, effects);
         self.serve(now, effects);
     }
@@ -256,7 +345,7 @@ impl Shard {
         }
         let Some(waiter) = self.remove_waiter(ticket) else { return };
         if let Some(call) = waiter.call {
-            effects.push(Effect::Reply(ticket, call.head.command, end.reply(waiter.nothing)));
+            effects.push(Effect::Reply(ticket, call.head.command, end.reply(waiter.nothing), self.id));
         }
         // It may have stood before others that can be served.
         for place in waiter.keys {
@@ -349,21 +438,21 @@ impl Shard {
             return false;
         };
         let mut out = Vec::new();
-        self.run_owned(&call, now, &mut out);
+        self.run_call(call.as_call(), now, &mut out);
         // Also an error is an answer: another of its keys, or the target, is of the wrong type.
         if is_nothing(&out) {
             return false;
         }
         self.remove_waiter(ticket);
-        effects.push(Effect::Reply(ticket, call.head.command, out));
+        effects.push(Effect::Reply(ticket, call.head.command, out, self.id));
         true
     }
 
     fn try_or_wait(&mut self, ticket: Ticket, call: OwnedCall, now: Now, effects: &mut Vec<Effect>) {
         let mut out = Vec::new();
-        self.run_owned(&call, now, &mut out);
+        self.run_call(call.as_call(), now, &mut out);
         if !is_nothing(&out) {
-            effects.push(Effect::Reply(ticket, call.head.command, out));
+            effects.push(Effect::Reply(ticket, call.head.command, out, self.id));
             return;
         }
         let (db, hasher) = (call.head.db, self.keyspace.hasher());
@@ -408,22 +497,23 @@ impl Shard {
                 Some(Job::Part(txn, calls)) => {
                     let txn = *txn;
                     if let Some(calls) = calls.take() {
-                        effects.push(self.step(txn, &calls, now));
+                        let is_last = self.parts.get(&txn).is_some_and(|part| part.is_whole);
+                        effects.push(self.step(txn, &calls, now, is_last));
                     }
                 }
                 Some(Job::Call(..)) => {
-                    if let Some(Job::Call(ticket, call)) = self.locks.release(id, &mut self.ready) {
+                    if let Some((Job::Call(ticket, call), _)) = self.locks.release(id, &mut self.ready) {
                         let mut out = Vec::new();
-                        self.run_owned(&call, now, &mut out);
-                        effects.push(Effect::Reply(ticket, call.head.command, out));
+                        self.run_call(call.as_call(), now, &mut out);
+                        effects.push(Effect::Reply(ticket, call.head.command, out, self.id));
                     }
                 }
                 Some(Job::Block(..)) => {
-                    if let Some(Job::Block(ticket, call)) = self.locks.release(id, &mut self.ready) {
+                    if let Some((Job::Block(ticket, call), _)) = self.locks.release(id, &mut self.ready) {
                         let ended = self.entering.remove(&ticket).flatten();
                         if ended == Some(End::Over) {
                             // Nobody is there any more who could take what it finds.
-                            effects.push(Effect::Reply(ticket, call.head.command, Vec::new()));
+                            effects.push(Effect::Reply(ticket, call.head.command, Vec::new(), self.id));
                             continue;
                         }
                         self.try_or_wait(ticket, call, now, effects);
@@ -440,7 +530,7 @@ impl Shard {
                         woken.push(ticket);
                     }
                 }
-                None => {}
+                Some(Job::Held) | None => {}
             }
         }
         self.ready.clear();
@@ -456,25 +546,66 @@ impl Shard {
         })
     }
 
-    fn step(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now) -> Effect {
-        Effect::Step(txn, self.id, self.run_all(calls, now))
+    /// Runs a step of a scheduled transaction. What it records is kept aside until the last one.
+    fn step(&mut self, txn: TxnId, calls: &[OwnedCall], now: Now, is_last: bool) -> Effect {
+        if !self.journal.is_recording() {
+            return Effect::Step(txn, self.id, self.run_all(calls, now));
+        }
+        let part = self.parts.get_mut(&txn);
+        let (kept, writers) =
+            part.map(|part| (part.records.take(), part.writers.clone())).unwrap_or_default();
+        let records = kept.unwrap_or_else(|| self.journal.new_part());
+        self.journal.enter_part(records);
+        let replies = self.run_all(calls, now);
+        let records = self.journal.leave_part();
+        match self.parts.get_mut(&txn).filter(|_| !is_last) {
+            Some(part) => part.records = Some(records),
+            None => self.append_part(txn, &writers, records),
+        }
+        Effect::Step(txn, self.id, replies)
+    }
+
+    /// What is recorded from here on is one part of a transaction, until `end_part`.
+    pub fn begin_part(&mut self) {
+        if self.journal.is_recording() {
+            let part = self.journal.new_part();
+            self.journal.enter_part(part);
+        }
+    }
+
+    /// Records the part that was begun. If this shard is one of several writers that is marked.
+    pub fn end_part(&mut self, txn: TxnId, writers: &[ShardId]) {
+        if self.journal.is_recording() {
+            let records = self.journal.leave_part();
+            self.append_part(txn, writers, records);
+        }
+    }
+
+    fn append_part(&mut self, txn: TxnId, writers: &[ShardId], records: Records) {
+        if writers.len() > 1 && writers.contains(&self.id) {
+            let shards = writers.iter().copied().collect();
+            self.journal.append_part(&journal::Txn { core: txn.core, number: txn.number, shards }, records);
+        } else {
+            self.journal.append_group(records);
+        }
     }
 
     /// Runs calls one after the other; their replies.
     pub fn run_all(&mut self, calls: &[OwnedCall], now: Now) -> Vec<Vec<u8>> {
         let run = |call: &OwnedCall| {
             let mut out = Vec::new();
-            self.run_owned(call, now, &mut out);
+            self.run_call(call.as_call(), now, &mut out);
             out
         };
         calls.iter().map(run).collect()
     }
 
-    fn run_owned(&mut self, call: &OwnedCall, now: Now, out: &mut Vec<u8>) {
+    /// Runs a call that has come from elsewhere; its reply goes to the end of `out`.
+    pub fn run_call(&mut self, call: Call<'_>, now: Now, out: &mut Vec<u8>) {
         let spec = self.table.spec(call.head.command);
         self.keyspace.set_touch(if call.head.no_touch { Touch::No } else { Touch::Yes });
         // The error, if any, stands in the reply; who asked counts it.
-        let _ = self.run(spec, call.as_call(), now, out);
+        let _ = self.run(spec, call, now, out);
     }
 }
 

@@ -4,6 +4,8 @@
 //! long as one likes: see `tests/fuzz/cargo-fuzz/Cargo.toml`.
 
 mod decoder;
+mod journal;
+mod rdb;
 
 use std::panic::AssertUnwindSafe;
 
@@ -18,6 +20,15 @@ const SEEDS: &[&[u8]] = &[
     b"*2147483647\r\n$536870912\r\n",
     b"*9223372036854775808\r\n",
     b"*1\r\n$-1\r\n*1\r\n:5\r\n",
+];
+
+/// Journals that between them have every form of record.
+const JOURNALS: &[&[u8]] = &[
+    b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n",
+    b"*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*1\r\n$4\r\nEXEC\r\n",
+    b"#TS:1700000000\r\n#other\n",
+    b"#TXN:1-7:0,2-5\r\n*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n",
 ];
 
 /// What mutations put in: what the decoder looks at.
@@ -52,6 +63,11 @@ const TOKENS: &[&[u8]] = &[
     b"*10\r\n",
     b"*11\r\n",
     b"PING\r\n",
+    b"#TS:1\r\n",
+    b"#TXN:1-2:0,1\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n",
+    b"*1\r\n$4\r\nexec\r\n",
+    b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n",
 ];
 
 #[test]
@@ -59,30 +75,40 @@ fn the_decoder_reads_the_same_however_the_bytes_come() {
     let seed = number_from_env("RINGWARD_SEED", u64::from(std::process::id()));
     let steps = number_from_env("RINGWARD_STEPS", 3000);
     println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
-    for stream in SEEDS {
-        checked(stream);
-    }
+    run(SEEDS, seed, steps, decoder::check);
+}
+
+#[test]
+fn journals_are_read_the_same_however_the_bytes_come() {
+    let seed = number_from_env("RINGWARD_SEED", u64::from(std::process::id()));
+    let steps = number_from_env("RINGWARD_STEPS", 3000);
+    println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
+    run(JOURNALS, seed, steps, journal::check);
+}
+
+fn run(seeds: &[&[u8]], seed: u64, steps: u64, check: fn(&[u8])) {
+    seeds.iter().for_each(|stream| checked("stream", stream, check));
     let mut random = Random(seed);
     for _ in 0..steps {
         let mut stream = Vec::new();
         for _ in 0..=random.below(3) {
-            stream.extend_from_slice(SEEDS[random.below(SEEDS.len())]);
+            stream.extend_from_slice(seeds[random.below(seeds.len())]);
         }
         for _ in 0..random.below(5) {
-            mutate(&mut stream, &mut random);
+            mutate(&mut stream, TOKENS, &mut random);
         }
-        checked(&stream);
+        checked("stream", &stream, check);
     }
 }
 
-fn checked(stream: &[u8]) {
-    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| decoder::check(stream))) {
-        println!("stream: {}", stream.escape_ascii());
+fn checked(what: &str, bytes: &[u8], check: fn(&[u8])) {
+    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| check(bytes))) {
+        println!("{what}: {}", bytes.escape_ascii());
         std::panic::resume_unwind(panic);
     }
 }
 
-fn mutate(stream: &mut Vec<u8>, random: &mut Random) {
+fn mutate(stream: &mut Vec<u8>, tokens: &[&[u8]], random: &mut Random) {
     let at = random.below(stream.len() + 1);
     match random.below(6) {
         0 => stream.truncate(at),
@@ -99,9 +125,103 @@ fn mutate(stream: &mut Vec<u8>, random: &mut Random) {
             stream.splice(at..at, piece);
         }
         _ => {
-            let token = TOKENS[random.below(TOKENS.len())];
+            let token = tokens[random.below(tokens.len())];
             stream.splice(at..at, token.iter().copied());
         }
+    }
+}
+
+/// What redis-server 7.0.15 has saved: a value of every type and encoding, small limits in force.
+const REDIS_FILE: &[u8] = include_bytes!("seeds/redis-7.0.rdb");
+
+/// A value of each type that this file does not have, as a payload has it.
+const VALUES: &[&[u8]] = &[
+    b"\x01\x03\x01a\xc0\x05\x00",
+    b"\x03\x03\x01a\xff\x01b\x041e-1\x01c\xfe",
+    b"\x09\x18\x02\x03foo\x03\x00bar\x05hello\x05\x00world\xff",
+    b"\x0a\x0f\x0f\0\0\0\x0c\0\0\0\x02\0\0\xf3\x02\xf6\xff",
+    b"\x0c\x0f\x0f\0\0\0\x0c\0\0\0\x02\0\0\xf3\x02\xf6\xff",
+    b"\x0d\x0f\x0f\0\0\0\x0c\0\0\0\x02\0\0\xf3\x02\xf6\xff",
+    b"\x0e\x02\x0f\x0f\0\0\0\x0c\0\0\0\x02\0\0\xf3\x02\xf6\xff\x0f\x0f\0\0\0\x0c\0\0\0\x02\0\0\xf3\x02\xf6\xff",
+    b"\x12\x02\x01\x05plain\x02\x0c\x0c\0\0\0\x02\0\x81a\x02\x05\x01\xff",
+    b"\x14\x0c\x0c\0\0\0\x02\0\x81a\x02\x05\x01\xff",
+    b"\x16\x01\x01a\x011\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\x16\x01\x00\x01a\x011",
+    b"\x17\x16\x16\0\0\0\x03\0\x81a\x02\x01\x01\xf4\0\0\0\0\x01\0\0\0\x09\xff",
+    b"\x18\0\0\0\0\x01\0\0\0\x02\x01\x01b\x012\x00\x01c\x013",
+    b"\x19\0\0\0\0\x01\0\0\0\x16\x16\0\0\0\x03\0\x81a\x02\x01\x01\xf4\0\0\0\0\x01\0\0\0\x09\xff",
+];
+
+/// What mutations put in: types and records, lengths and strings in other forms, ends.
+const RDB_TOKENS: &[&[u8]] = &[
+    b"\0",
+    b"\x02",
+    b"\x0a",
+    b"\x0f\x01k",
+    b"\x10",
+    b"\x14",
+    b"\x16",
+    b"\x19",
+    b"\x40\x00",
+    b"\x7f\xff",
+    b"\x80\0\0\0\x01",
+    b"\x80\xff\xff\xff\xff",
+    b"\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\xc0\x05",
+    b"\xc1\x39\x30",
+    b"\xc3\x05\x40\x64\x00a\xe0\x5a\x00",
+    b"\xc3\x05\x7f\xff\x00a\xe0\x5a\x00",
+    b"\xf4\x01\x02\x03",
+    b"\xf5\x01f",
+    b"\xf8\x05",
+    b"\xf9\x05",
+    b"\xfa\x01a\x01b",
+    b"\xfb\x01\x00",
+    b"\xfc\0\0\0\0\0\x01\0\0",
+    b"\xfe\x01",
+    b"\xfe\x07",
+    b"\xff",
+];
+
+#[test]
+fn snapshots_are_read_the_same_however_the_bytes_come() {
+    let seed = number_from_env("RINGWARD_SEED", u64::from(std::process::id()));
+    let steps = number_from_env("RINGWARD_STEPS", 3000);
+    println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
+    let mut random = Random(seed);
+    checked("file", REDIS_FILE, rdb::check_file);
+    for _ in 0..steps {
+        let mut file = REDIS_FILE[..REDIS_FILE.len() - 9].to_vec();
+        for _ in 0..random.below(4) {
+            let value = VALUES[random.below(VALUES.len())];
+            let name = random.next() as u8;
+            file.extend_from_slice(&[value[0], 1, name]);
+            file.extend_from_slice(&value[1..]);
+        }
+        file.extend_from_slice(&[0xFF, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for _ in 0..random.below(5) {
+            mutate(&mut file, RDB_TOKENS, &mut random);
+        }
+        checked("file", &file, rdb::check_file);
+    }
+}
+
+#[test]
+fn payloads_are_read_or_refused() {
+    let seed = number_from_env("RINGWARD_SEED", u64::from(std::process::id()));
+    let steps = number_from_env("RINGWARD_STEPS", 3000) * 10;
+    println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
+    let mut random = Random(seed);
+    for _ in 0..steps {
+        let mut value = VALUES[random.below(VALUES.len())].to_vec();
+        if random.below(4) == 0 {
+            // The same bytes as another type.
+            value[0] = random.below(26) as u8;
+        }
+        for _ in 0..random.below(4) {
+            mutate(&mut value, RDB_TOKENS, &mut random);
+        }
+        checked("value", &value, rdb::check_value);
     }
 }
 

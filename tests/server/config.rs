@@ -331,8 +331,8 @@ fn rewrite_keeps_the_file_and_a_restart_gives_the_same() {
     client.ok("CONFIG REWRITE");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     let leftovers: Vec<_> =
-        std::fs::read_dir(&*server.folder).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert_eq!(leftovers, ["redis.conf"], "no temporary file stays");
+        std::fs::read_dir(&**server.folder).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(leftovers.iter().filter(|name| *name != ".dump.rdb.lock").collect::<Vec<_>>(), ["redis.conf"]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use checker::Verdict;
-use mesh::Sabotage;
+use mesh::{Attempts, Sabotage};
 use ringward::base::prng::Prng;
 use ringward::command::Table;
 use trace::Trace;
@@ -42,6 +42,7 @@ struct Played {
     operations: usize,
     worlds: usize,
     trace_hash: u64,
+    attempts: Attempts,
     is_decided: bool,
 }
 
@@ -58,10 +59,10 @@ fn play(seed: u64, table: &Arc<Table>, sabotage: Option<Sabotage>, is_shown: boo
     };
     let shards = settings.swarm.shards;
     let world = World::new(seed, settings, table.clone(), sabotage, Trace::new(is_shown));
-    let (history, trace_hash) = world.run()?;
+    let (history, trace_hash, attempts) = world.run()?;
     let played = |worlds, is_decided| {
         let operations = history.operations.len();
-        Played { operations, worlds, trace_hash, is_decided }
+        Played { operations, worlds, trace_hash, attempts, is_decided }
     };
     match checker::check(&history, model::State::new(START_MS), shards) {
         Verdict::Explained { worlds } => Ok(played(worlds, true)),
@@ -120,6 +121,7 @@ fn every_history_is_strictly_serializable() {
     let limit = minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let goes_on = number_from_env("SIM_SURVEY").is_some();
     let (mut seeds, mut operations, mut undecided, mut failed) = (0u64, 0, 0u64, 0u64);
+    let mut attempts = Attempts::default();
     while seeds < count && limit.is_none_or(|limit| start.elapsed() < limit) {
         let seed = from.wrapping_add(seeds);
         seeds += 1;
@@ -136,9 +138,15 @@ fn every_history_is_strictly_serializable() {
             must_hold(seed, &table)
         };
         operations += played.operations;
+        attempts += played.attempts;
         undecided += u64::from(!played.is_decided);
     }
     println!("{seeds} seeds, {operations} operations, {undecided} undecided, {:.1?}", start.elapsed());
+    println!("of transactions tried directly: {attempts:?}");
+    if seeds >= SEEDS {
+        let Attempts { ran, refused, changed } = attempts;
+        assert!(ran > 0 && refused > 0 && changed > 0, "{attempts:?}");
+    }
     assert_eq!(failed, 0, "seeds that failed");
     assert!(undecided * 50 <= seeds, "{undecided} of {seeds} histories have too many orders to be checked");
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use ringward::base::ids::{CoreId, ShardId};
-use ringward::host::mail::{Rare, PARCELS_IN_FLIGHT_MAX, PARCEL_BYTES_MAX, PARCEL_CALLS_MAX};
+use ringward::host::mail::{Attempted, Rare, PARCELS_IN_FLIGHT_MAX, PARCEL_BYTES_MAX, PARCEL_CALLS_MAX};
 use ringward::host::Mail;
 use ringward::shard::TxnId;
 
@@ -37,6 +37,23 @@ pub(crate) struct Mesh {
     parcels: Vec<u32>,
     sabotage: Option<Sabotage>,
     finished: BTreeSet<(TxnId, ShardId)>,
+    pub(crate) attempts: Attempts,
+}
+
+/// What became of the transactions that were tried directly.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attempts {
+    pub(crate) ran: usize,
+    pub(crate) refused: usize,
+    pub(crate) changed: usize,
+}
+
+impl std::ops::AddAssign for Attempts {
+    fn add_assign(&mut self, other: Attempts) {
+        self.ran += other.ran;
+        self.refused += other.refused;
+        self.changed += other.changed;
+    }
 }
 
 impl Mesh {
@@ -49,6 +66,7 @@ impl Mesh {
             parcels: vec![0; cores * cores],
             sabotage,
             finished: BTreeSet::new(),
+            attempts: Attempts::default(),
         }
     }
 
@@ -84,8 +102,13 @@ impl Mesh {
     pub(crate) fn take(&mut self, from: CoreId, to: CoreId) -> Option<Mail> {
         let (link, back) = (self.link(from, to), self.link(to, from));
         let mail = self.links[link].pop_front()?;
-        if let Mail::Replies(_) = &mail {
+        if let Mail::Replies(parcel) = &mail {
             self.parcels[back] -= 1;
+            parcel.take_shares(|_, outcome, _, _| match outcome {
+                Attempted::Ran => self.attempts.ran += 1,
+                Attempted::Refused => self.attempts.refused += 1,
+                Attempted::Changed => self.attempts.changed += 1,
+            });
         }
         Some(mail)
     }
@@ -102,11 +125,11 @@ impl Mesh {
     fn sabotaged(&mut self, mail: &Mail) -> Option<Sent> {
         let (Some(Sabotage::EarlyFinish), Mail::Rare(rare)) = (self.sabotage, mail) else { return None };
         match **rare {
-            Rare::Step(txn, shard, _) => {
+            Rare::Step(txn, shard, ..) => {
                 self.finished.insert((txn, shard));
-                Some(Sent::Answered(Mail::Rare(Box::new(Rare::Finish(txn, shard, Vec::new())))))
+                Some(Sent::Answered(Mail::Rare(Box::new(Rare::Finish(txn, shard, Vec::new(), false)))))
             }
-            Rare::Finish(txn, shard, ref calls)
+            Rare::Finish(txn, shard, ref calls, _)
                 if calls.is_empty() && self.finished.remove(&(txn, shard)) =>
             {
                 Some(Sent::Gone)

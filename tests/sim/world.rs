@@ -18,14 +18,14 @@ use ringward::base::key::KeyHasher;
 use ringward::base::prng::Prng;
 use ringward::base::time::{MonoUs, Now, Ticks};
 use ringward::command::Table;
-use ringward::config::Config;
+use ringward::config::{Asker, Config};
 use ringward::host::batch::Received;
 use ringward::host::cron::ProcessInfo;
 use ringward::host::{Effect, Host, HostOptions, Outstanding};
 use ringward::session::session::Peer;
 
 use crate::history::{shown, Event, History, Operation};
-use crate::mesh::{self, Mesh, Sabotage, Sent};
+use crate::mesh::{self, Attempts, Mesh, Sabotage, Sent};
 use crate::reply::{Expect, Value};
 use crate::trace::Trace;
 use crate::workload::{Plan, Planned, Script, Swarm};
@@ -172,6 +172,12 @@ const STEPS_MAX: usize = 100_000;
 /// How many steps the clients have to send what they are to send in a window.
 const STEPS_PER_OPERATION_MAX: usize = 200;
 
+/// The default configuration, but for snapshots: there is no disk here.
+fn without_files() -> Config {
+    let asker = Asker { is_local: true, is_loading: false };
+    Config::default().set(&[(b"save", b"")], asker).expect("a value that can be set")
+}
+
 impl World {
     pub(crate) fn new(
         seed: u64,
@@ -186,9 +192,10 @@ impl World {
             cores: settings.cores,
             placement: settings.placement.clone(),
             table,
-            config: Arc::new(Config::default()),
+            config: Arc::new(without_files()),
             hasher: KeyHasher::new([seed, 2, 3, 4]),
             seed,
+            plan: None,
             process: ProcessInfo { run_id: "a".repeat(40), ..ProcessInfo::default() },
         };
         let ticks = Count::default();
@@ -222,11 +229,11 @@ impl World {
         world
     }
 
-    /// Plays it to the end. What the clients saw, and the hash of the trace.
+    /// Plays it to the end. What the clients saw, the hash of the trace, and what became of some transactions.
     ///
     /// # Errors
     /// What was wrong.
-    pub(crate) fn run(mut self) -> Result<(History, u64), String> {
+    pub(crate) fn run(mut self) -> Result<(History, u64, Attempts), String> {
         for window in 0..self.settings.windows {
             self.trace.note(format_args!("window {window}"));
             self.to_issue = self.settings.operations_per_window;
@@ -244,7 +251,7 @@ impl World {
         }
         self.look_at_everything()?;
         self.say_goodbye()?;
-        Ok((self.history, self.trace.hash()))
+        Ok((self.history, self.trace.hash(), self.mesh.attempts))
     }
 
     /// One thing happens.
@@ -553,7 +560,7 @@ impl World {
                     }
                 }
                 Effect::Configured => {}
-                Effect::Shutdown | Effect::Sleep { .. } | Effect::Rewrite { .. } => {
+                Effect::Shutdown | Effect::Fail(_) | Effect::Sleep { .. } | Effect::Rewrite { .. } => {
                     unreachable!("the workload asks for no such thing")
                 }
             }

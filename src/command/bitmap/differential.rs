@@ -39,7 +39,7 @@ fn is_lax(pair: &mut Pair, args: &[String]) -> bool {
 }
 
 /// A request: mostly sound, with a bad argument now and then.
-fn command(prng: &mut Prng) -> Vec<String> {
+pub(in crate::command) fn command(prng: &mut Prng) -> Vec<String> {
     let name = pick(
         prng,
         &[

@@ -6,7 +6,7 @@
 mod bit;
 mod combine;
 #[cfg(test)]
-mod differential;
+pub(in crate::command) mod differential;
 mod field;
 mod range;
 

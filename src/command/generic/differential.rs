@@ -108,7 +108,7 @@ fn described(reply: &[u8]) -> String {
     }
 }
 
-fn command(prng: &mut Prng, round: u64) -> String {
+pub(in crate::command) fn command(prng: &mut Prng, round: u64) -> String {
     const KEYS: &[&str] = &["a", "b", "c", "d", "e", "ab", "{x}1"];
     const DB: &[&str] = &["0", "1", "2", "3", "16", "-1", "x", "99999999999", "2147483648", "01"];
     const CONDITIONS: &[&str] = &[

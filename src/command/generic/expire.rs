@@ -3,7 +3,9 @@
 use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
 use crate::base::time::UnixMs;
+use crate::command::effects::removal;
 use crate::command::Ctx;
+use crate::journal::words;
 use crate::resp::Args;
 
 /// In what a time is given or told.
@@ -122,8 +124,10 @@ fn set(
     if changes {
         if expire_at <= now {
             slot.remove();
+            ctx.effect(words![removal(ctx.options.lazyfree.expire), args.at(1)]);
         } else {
             slot.set_expire(Some(expire_at));
+            ctx.effect(words!["PEXPIREAT", args.at(1), expire_at.0]);
         }
     }
     ctx.reply.int(i64::from(changes));

@@ -1,19 +1,22 @@
 //! The generic commands: those on keys of any type and on whole databases. Rows here, functions in the files beside.
 //!
 //! `keys` asks about or removes keys, `expire` sets and tells their time to live, `transfer` copies and renames them,
-//! `object` looks behind them, `scan` walks over them, `database` acts on all of them. Only one shard's keys are dealt
-//! with here; each row says how the shards' replies become the client's.
+//! `dump` shows them as a file would have them, `restore` makes them of that, `object` looks behind them, `scan` walks
+//! over them, `database` acts on all of them. Only one shard's keys are dealt with here; each row says how the shards'
+//! replies become the client's.
 
 mod database;
 #[cfg(test)]
-mod differential;
+pub(in crate::command) mod differential;
+mod dump;
 mod expire;
 mod keys;
 mod object;
+mod restore;
 mod scan;
 mod sort;
 #[cfg(test)]
-mod sort_differential;
+pub(in crate::command) mod sort_differential;
 mod transfer;
 
 use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Spread, Steps};
@@ -52,6 +55,20 @@ pub static SPECS: &[Spec] = &[
     .flags(Flags::WRITE)
     .keys(&[KeySpec::rest(1, 1, &["RM", "delete"])])
     .tips(BY_KEYS),
+    row(
+        "dump",
+        2,
+        one(dump::dump),
+        "Gives a key's value in a form that RESTORE takes.",
+        "2.6.0",
+        "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects \
+         composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) \
+         where M is small, so simply O(1).",
+        "key",
+    )
+    .flags(Flags::READONLY)
+    .keys(&[KeySpec::one(1, &["RO", "access"])])
+    .tips(CHANGING),
     row(
         "exists",
         -2,
@@ -205,6 +222,21 @@ pub static SPECS: &[Spec] = &[
     )
     .flags(WRITE_FAST)
     .keys(&[KeySpec::one(1, &["RW", "access", "delete"]), KeySpec::one(2, &["OW", "insert"])]),
+    row(
+        "restore",
+        -4,
+        one(restore::restore),
+        "Makes a key of what DUMP gave.",
+        "2.6.0",
+        "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of \
+         Redis objects composing the value and M their average size. For small string values the time complexity is \
+         thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is \
+         O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+        "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+    )
+    .flags(Flags::WRITE.with(Flags::DENYOOM))
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
+    .keys(&[KeySpec::one(1, &["OW", "update"])]),
     row(
         "scan",
         -2,
@@ -459,6 +491,7 @@ mod tests {
     const REDIS: &str = "\
         copy -3 write,denyoom keyspace - 1:0:1=RO,access 2:0:1=OW,update
         del -2 write keyspace request_policy:multi_shard,response_policy:agg_sum 1:-1:1=RM,delete
+        dump 2 readonly keyspace nondeterministic_output 1:0:1=RO,access
         exists -2 readonly,fast keyspace request_policy:multi_shard,response_policy:agg_sum 1:-1:1=RO
         expire -3 write,fast keyspace - 1:0:1=RW,update
         pexpire -3 write,fast keyspace - 1:0:1=RW,update
@@ -473,6 +506,7 @@ mod tests {
         randomkey 1 readonly keyspace request_policy:all_shards,response_policy:special,nondeterministic_output
         rename 3 write keyspace - 1:0:1=RW,access,delete 2:0:1=OW,update
         renamenx 3 write,fast keyspace - 1:0:1=RW,access,delete 2:0:1=OW,insert
+        restore -4 write,denyoom keyspace,dangerous - 1:0:1=OW,update
         scan -2 readonly keyspace nondeterministic_output,request_policy:special,response_policy:special
         sort -2 write,denyoom set,sortedset,list,dangerous - 1:0:1=RO,access 2:-127:1=RO,access 2:-126:1=OW,update
         sort_ro -2 readonly set,sortedset,list,dangerous - 1:0:1=RO,access 2:-127:1=RO,access

@@ -27,7 +27,7 @@ fn sort_replies_as_redis_does() {
 }
 
 /// A request; `~` stands for a blank.
-fn command(prng: &mut Prng) -> String {
+pub(in crate::command) fn command(prng: &mut Prng) -> String {
     let element = element(prng);
     let (list, set) = (pick(prng, &["l", "l2", "d"]), pick(prng, &["s", "s2"]));
     match prng.below(24) {

@@ -2,12 +2,14 @@
 //!
 //! All of them name several fields, `FIELDS numfields field [field ...]`, and reply with a number for each.
 
+use super::effects::Names;
 use super::read;
 use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
 use crate::base::time::UnixMs;
 use crate::command::Ctx;
 use crate::ds::collection::{Collection, Edit};
+use crate::journal::words;
 use crate::keyspace::Hash;
 use crate::resp::Args;
 
@@ -106,6 +108,7 @@ pub(super) fn hpexpiretime(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), 
 }
 
 pub(super) fn hpersist(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut changed = Names::of(ctx);
     each_field(ctx, args, 2, |hash, edit, name| {
         let Some(item) = hash.as_ref().get(edit.hasher, name, edit.now) else { return NO_FIELD };
         if item.expire_at.is_none() {
@@ -113,8 +116,11 @@ pub(super) fn hpersist(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comm
         }
         hash.set_expire(edit, name, None);
         edit.changed(1);
+        changed.push(name);
         DONE
-    })
+    })?;
+    changed.effect(ctx, words!["HPERSIST", args.at(1), "FIELDS", changed.len()]);
+    Ok(())
 }
 
 fn set(
@@ -130,19 +136,23 @@ fn set(
         Some(condition) => (condition, 4),
         None => (Condition::Always, 3),
     };
+    let mut changed = Names::of(ctx);
     each_field(ctx, args, fields_at, |hash, edit, name| {
         let Some(item) = hash.as_ref().get(edit.hasher, name, now) else { return NO_FIELD };
         if !condition.allows(item.expire_at, expire_at) {
             return NOT_MET;
         }
         edit.changed(1);
+        changed.push(name);
         if expire_at <= now {
             hash.remove(edit, name);
             return REMOVED;
         }
         hash.set_expire(edit, name, Some(expire_at));
         DONE
-    })
+    })?;
+    changed.effect_expiry(ctx, args.at(1), expire_at);
+    Ok(())
 }
 
 fn tell(ctx: &mut Ctx<'_, '_>, args: Args<'_>, unit: Unit, since: Since) -> Result<(), CommandError> {
@@ -169,11 +179,11 @@ fn tell(ctx: &mut Ctx<'_, '_>, args: Args<'_>, unit: Unit, since: Since) -> Resu
 }
 
 /// Replies with what `f` makes of each field that the words from `fields_at` on name.
-fn each_field(
+fn each_field<'a>(
     ctx: &mut Ctx<'_, '_>,
-    args: Args<'_>,
+    args: Args<'a>,
     fields_at: usize,
-    mut f: impl FnMut(&mut Hash, &mut Edit<'_>, &[u8]) -> i64,
+    mut f: impl FnMut(&mut Hash, &mut Edit<'_>, &'a [u8]) -> i64,
 ) -> Result<(), CommandError> {
     let names = fields(args, fields_at)?;
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());

@@ -1,5 +1,6 @@
 //! Reading and writing that also removes fields or says when they expire: HGETDEL, HGETEX, HSETEX.
 
+use super::effects::{effect_set, Names};
 use super::expire::{moment, Since, Unit};
 use super::reply_value;
 use crate::base::error::CommandError;
@@ -8,6 +9,7 @@ use crate::base::time::UnixMs;
 use crate::command::Ctx;
 use crate::ds::collection::{Collection, Edit};
 use crate::ds::hash::FieldExpire;
+use crate::journal::words;
 use crate::keyspace::Hash;
 use crate::resp::Args;
 
@@ -19,33 +21,41 @@ pub(super) fn hgetdel(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comma
     if usize::try_from(count) != Ok(args.len() - 4) {
         return Err(CommandError::NUMFIELDS_MISMATCH);
     }
+    let mut removed = Names::of(ctx);
     reply_and_change(ctx, args, 4, |hash, edit, name| {
         hash.remove(edit, name);
         edit.changed(1);
-    })
+        removed.push(name);
+    })?;
+    removed.effect(ctx, words!["HDEL", args.at(1)]);
+    Ok(())
 }
 
 pub(super) fn hgetex(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let now = ctx.now_ms();
     let (options, fields_at) = Options::parse(args, now, Command::Hgetex)?;
-    reply_and_change(ctx, args, fields_at, |hash, edit, name| match options.expire {
-        None => {}
-        Some(FieldExpire::At(at)) if at <= now => {
-            hash.remove(edit, name);
-            edit.changed(1);
-        }
-        Some(FieldExpire::At(at)) => {
-            hash.set_expire(edit, name, Some(at));
-            edit.changed(1);
-        }
-        Some(FieldExpire::Clear | FieldExpire::Keep) => {
-            let item = hash.as_ref().get(edit.hasher, name, now);
-            if item.is_some_and(|item| item.expire_at.is_some()) {
+    let mut changed = Names::of(ctx);
+    reply_and_change(ctx, args, fields_at, |hash, edit, name| {
+        match options.expire {
+            None => return,
+            Some(FieldExpire::At(at)) if at <= now => _ = hash.remove(edit, name),
+            Some(FieldExpire::At(at)) => _ = hash.set_expire(edit, name, Some(at)),
+            Some(FieldExpire::Clear | FieldExpire::Keep) => {
+                let item = hash.as_ref().get(edit.hasher, name, now);
+                if item.is_none_or(|item| item.expire_at.is_none()) {
+                    return;
+                }
                 hash.set_expire(edit, name, None);
-                edit.changed(1);
             }
         }
-    })
+        edit.changed(1);
+        changed.push(name);
+    })?;
+    match options.expire {
+        Some(FieldExpire::At(at)) => changed.effect_expiry(ctx, args.at(1), at),
+        _ => changed.effect(ctx, words!["HPERSIST", args.at(1), "FIELDS", changed.len()]),
+    }
+    Ok(())
 }
 
 pub(super) fn hsetex(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -76,15 +86,18 @@ pub(super) fn hsetex(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
         true
     })?;
     ctx.reply.int(i64::from(done));
+    if done {
+        effect_set(ctx, args, fields_at, expire);
+    }
     Ok(())
 }
 
 /// Replies with the values of the fields from argument `fields_at` on, and lets `f` change each one that there is.
-fn reply_and_change(
+fn reply_and_change<'a>(
     ctx: &mut Ctx<'_, '_>,
-    args: Args<'_>,
+    args: Args<'a>,
     fields_at: usize,
-    mut f: impl FnMut(&mut Hash, &mut Edit<'_>, &[u8]),
+    mut f: impl FnMut(&mut Hash, &mut Edit<'_>, &'a [u8]),
 ) -> Result<(), CommandError> {
     let names = args.iter_from(fields_at);
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());

@@ -1,5 +1,6 @@
 //! Single fields: HGET and HSET with their kin, HDEL, HEXISTS, HSTRLEN, HINCRBY, HINCRBYFLOAT.
 
+use super::effects::effect_expiry;
 use super::{read, reply_value};
 use crate::base::error::CommandError;
 use crate::base::longdouble::LongDouble;
@@ -8,6 +9,7 @@ use crate::command::Ctx;
 use crate::ds::collection::{Collection, Edit};
 use crate::ds::hash::FieldExpire;
 use crate::ds::listpack::Packed;
+use crate::journal::words;
 use crate::keyspace::Hash;
 use crate::resp::Args;
 
@@ -58,14 +60,19 @@ pub(super) fn hsetnx(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
     let (name, value) = (args.at(2), args.at(3));
-    let is_new = slot.edit(|hash: &mut Hash, edit| {
+    let (is_new, is_volatile) = slot.edit(|hash: &mut Hash, edit| {
         let is_new = hash.as_ref().get(edit.hasher, name, now).is_none();
+        let is_volatile = hash.as_ref().is_volatile();
         if is_new {
             hash.set(edit, name, value, FieldExpire::Clear);
             edit.changed(1);
         }
-        is_new
+        (is_new, is_volatile)
     })?;
+    if is_new && is_volatile {
+        // It may have been there, expired.
+        ctx.effect(words!["HSET", args.at(1), name, value]);
+    }
     ctx.reply.int(i64::from(is_new));
     Ok(())
 }
@@ -86,7 +93,7 @@ pub(super) fn hdel(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandE
 
 pub(super) fn hincrby(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let increment = parse_i64(args.at(3)).ok_or(CommandError::NOT_INTEGER)?;
-    let after = compute(ctx, args, |before| {
+    let after = compute(ctx, args, false, |before| {
         let before = match before {
             None => 0,
             Some(Packed::Int(number)) => number,
@@ -104,7 +111,7 @@ pub(super) fn hincrbyfloat(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), 
     if increment == LongDouble::Infinite {
         return Err(CommandError::INCREMENT_NOT_FINITE);
     }
-    let after = compute(ctx, args, |before| {
+    let after = compute(ctx, args, true, |before| {
         let before = match before {
             None => LongDouble::ZERO,
             Some(Packed::Int(number)) => LongDouble::from(number),
@@ -134,21 +141,32 @@ fn set_pairs(ctx: &mut Ctx<'_, '_>, args: Args<'_>, command: &str) -> Result<i64
     Ok(added as i64)
 }
 
-/// Sets the field in argument 2 to what `f` makes of its value: a text, and what to reply. Its expiry stays.
+/// Sets the field in argument 2 to what `f` makes of its value: a text, and what to reply. Its expiry stays. The
+/// journal has the text if it is to; it is where fields expire, since the field may have been there, expired.
 fn compute<R>(
     ctx: &mut Ctx<'_, '_>,
     args: Args<'_>,
+    as_text: bool,
     f: impl FnOnce(Option<Packed<'_>>) -> Result<(String, R), CommandError>,
 ) -> Result<R, CommandError> {
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
-    slot.edit(|hash: &mut Hash, edit: &mut Edit<'_>| {
-        let before = hash.as_ref().get(edit.hasher, args.at(2), now).map(|item| item.value);
-        let (text, reply) = f(before)?;
+    let (text, reply, is_volatile, expire_at) = slot.edit(|hash: &mut Hash, edit: &mut Edit<'_>| {
+        let before = hash.as_ref().get(edit.hasher, args.at(2), now);
+        let expire_at = before.and_then(|item| item.expire_at);
+        let (text, reply) = f(before.map(|item| item.value))?;
+        let is_volatile = hash.as_ref().is_volatile();
         hash.set(edit, args.at(2), text.as_bytes(), FieldExpire::Keep);
         edit.changed(1);
-        Ok(reply)
-    })?
+        Ok::<_, CommandError>((text, reply, is_volatile, expire_at))
+    })??;
+    if as_text || is_volatile {
+        ctx.effect(words!["HSET", args.at(1), args.at(2), text.as_bytes()]);
+        if let Some(at) = expire_at {
+            effect_expiry(ctx, args.at(1), at, [args.at(2)].into_iter());
+        }
+    }
+    Ok(reply)
 }
 
 #[cfg(test)]

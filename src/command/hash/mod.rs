@@ -1,11 +1,12 @@
 //! The hash commands: their rows. Each file below holds the functions of a few that belong together.
 //!
 //! `field` reads and writes single fields, `whole` walks over all of a hash, `expire` is about when fields expire,
-//! `extended` reads and writes and says so in one. The commands on expiry are Redis 7.4's and 8.0's, which Redis 7.2
-//! does not have; where Valkey 9 takes more (HSETEX with NX and XX), it is taken, too.
+//! `extended` reads and writes and says so in one, `effects` is how that is recorded. The commands on expiry are Redis
+//! 7.4's and 8.0's, which Redis 7.2 does not have; where Valkey 9 takes more (HSETEX with NX and XX), it is taken, too.
 
 #[cfg(test)]
-mod differential;
+pub(in crate::command) mod differential;
+mod effects;
 mod expire;
 mod extended;
 mod field;

@@ -33,7 +33,7 @@ fn hyperloglog_commands_reply_as_redis_does() {
 }
 
 /// A request: mostly sound, with a damaged value now and then.
-fn command(prng: &mut Prng) -> Vec<Vec<u8>> {
+pub(in crate::command) fn command(prng: &mut Prng) -> Vec<Vec<u8>> {
     const NAMES: &[&str] = &[
         "PFADD", "PFADD", "PFADD", "PFADD", "PFCOUNT", "PFCOUNT", "PFMERGE", "PFDEBUG", "SET", "DEL",
         "EXPIREAT",

@@ -6,7 +6,7 @@
 mod count;
 mod debug;
 #[cfg(test)]
-mod differential;
+pub(in crate::command) mod differential;
 
 use super::spec::{Doc, Flags, Group, KeySpec, Run, Spec, Spread};
 use super::Ctx;

@@ -57,7 +57,7 @@ fn list_commands_reply_as_redis_does() {
 }
 
 /// A request: mostly sound, with a bad argument now and then.
-fn request(prng: &mut Prng) -> Vec<Vec<u8>> {
+pub(in crate::command) fn request(prng: &mut Prng) -> Vec<Vec<u8>> {
     const NAMES: &[&str] = &[
         "LPUSH",
         "RPUSH",

@@ -5,7 +5,7 @@
 
 mod change;
 #[cfg(test)]
-mod differential;
+pub(in crate::command) mod differential;
 pub mod pop;
 mod read;
 pub mod transfer;

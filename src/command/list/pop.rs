@@ -9,6 +9,7 @@ use crate::base::num::parse_i64;
 use crate::command::{timeout, Ctx};
 use crate::ds::collection::Collection;
 use crate::ds::list::End;
+use crate::journal::words;
 use crate::keyspace::List;
 use crate::resp::{Args, Reply};
 
@@ -111,13 +112,17 @@ impl<'a> Pops<'a> {
 
     /// Pops from the first list that there is; whether there was one.
     fn run(&self, ctx: &mut Ctx<'_, '_>) -> Result<bool, CommandError> {
-        first_list(ctx, &self.keys, |reply, key, list| {
+        let popped = first_list(ctx, &self.keys, |reply, key, list| {
             let (start, count) = span(list, self.end, self.count);
             reply.array(2);
             reply.bulk(key);
             reply_from_end(reply, list, self.end, count);
             (start, count)
-        })
+        })?;
+        if let Some((key, count)) = popped {
+            ctx.effect(words![pop_name(self.end), key, count]);
+        }
+        Ok(popped.is_some())
     }
 }
 
@@ -165,12 +170,16 @@ fn try_pop(ctx: &mut Ctx<'_, '_>, args: Args<'_>, end: End) -> Result<bool, Comm
     let last = args.len() - 1;
     timeout::deadline(args.at(last), ctx.now_ms())?;
     let keys: Vec<&[u8]> = args.iter_from(1).take(last - 1).collect();
-    first_list(ctx, &keys, |reply, key, list| {
+    let popped = first_list(ctx, &keys, |reply, key, list| {
         reply.array(2);
         reply.bulk(key);
         list.as_ref().at_end(end, |element| reply_element(reply, element));
         span(list, end, 1)
-    })
+    })?;
+    if let Some((key, _)) = popped {
+        ctx.effect(words![pop_name(end), key]);
+    }
+    Ok(popped.is_some())
 }
 
 pub(super) fn blpop(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -188,12 +197,12 @@ pub(super) fn brpop(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Command
 }
 
 /// Finds the first of the keys that has a list, replies with elements of it, and removes the part that `show` says it
-/// has shown; whether there was such a key.
-fn first_list(
+/// has shown; the key, if there was one, and how many elements those were.
+fn first_list<'a>(
     ctx: &mut Ctx<'_, '_>,
-    keys: &[&[u8]],
+    keys: &[&'a [u8]],
     show: impl FnOnce(&mut Reply<'_>, &[u8], &List) -> (usize, usize),
-) -> Result<bool, CommandError> {
+) -> Result<Option<(&'a [u8], usize)>, CommandError> {
     let now = ctx.now_ms();
     for &bytes in keys {
         let key = ctx.key(bytes);
@@ -202,14 +211,23 @@ fn first_list(
             continue;
         }
         let reply = &mut *ctx.reply;
-        slot.edit(|list: &mut List, edit| {
+        let count = slot.edit(|list: &mut List, edit| {
             let (start, count) = show(reply, bytes, list);
             list.remove_range(edit, start, count);
             edit.changed(count as u64);
+            count
         })?;
-        return Ok(true);
+        return Ok(Some((bytes, count)));
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// The command that pops from one list alone.
+fn pop_name(end: End) -> &'static str {
+    match end {
+        End::Front => "LPOP",
+        End::Back => "RPOP",
+    }
 }
 
 #[cfg(test)]

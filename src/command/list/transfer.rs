@@ -5,6 +5,7 @@ use super::{parse_end, reply_element};
 use crate::base::error::CommandError;
 use crate::command::{timeout, Ctx};
 use crate::ds::list::End;
+use crate::journal::words;
 use crate::keyspace::{IntText, List};
 use crate::resp::Args;
 
@@ -30,7 +31,9 @@ pub(super) fn rpoplpush(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Com
 pub fn try_blmove(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<bool, CommandError> {
     let (from, to) = (parse_end(args.at(3))?, parse_end(args.at(4))?);
     timeout::deadline(args.at(5), ctx.now_ms())?;
-    transfer(ctx, args, from, to)
+    let is_served = transfer(ctx, args, from, to)?;
+    ctx.effect(words!["LMOVE", args.at(1), args.at(2), args.at(3), args.at(4)]);
+    Ok(is_served)
 }
 
 pub(super) fn blmove(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -46,7 +49,9 @@ pub(super) fn blmove(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
 /// A bad timeout, or a key that holds something else than a list.
 pub fn try_brpoplpush(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<bool, CommandError> {
     timeout::deadline(args.at(3), ctx.now_ms())?;
-    transfer(ctx, args, End::Back, End::Front)
+    let is_served = transfer(ctx, args, End::Back, End::Front)?;
+    ctx.effect(words!["RPOPLPUSH", args.at(1), args.at(2)]);
+    Ok(is_served)
 }
 
 pub(super) fn brpoplpush(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -126,7 +126,7 @@ fn drawn(reply: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// A request: mostly sound, with a bad argument now and then.
-fn command(prng: &mut Prng) -> Vec<Vec<u8>> {
+pub(in crate::command) fn command(prng: &mut Prng) -> Vec<Vec<u8>> {
     const NAMES: &[&str] = &[
         "SADD",
         "SADD",

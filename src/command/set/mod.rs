@@ -5,7 +5,7 @@
 
 mod algebra;
 #[cfg(test)]
-mod differential;
+pub(in crate::command) mod differential;
 mod member;
 mod random;
 

@@ -3,8 +3,11 @@
 use super::write_member;
 use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
+use crate::command::effects::removal;
 use crate::command::Ctx;
-use crate::keyspace::{Set, SetRef, ValueRef};
+use crate::journal::rewrite::Batches;
+use crate::journal::{words, Sink};
+use crate::keyspace::{IntText, Set, SetRef, ValueRef};
 use crate::resp::Args;
 
 pub(super) fn spop(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -17,13 +20,18 @@ pub(super) fn spop(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandE
 
 fn pop_one(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
+    let mut text = IntText::new();
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
     if !slot.exists() {
         ctx.reply.null();
         return Ok(());
     }
     slot.edit(|set: &mut Set, edit| {
-        set.pop(edit, ctx.rng, |member| write_member(ctx.reply, member));
+        set.pop(edit, ctx.rng, |member| {
+            write_member(ctx.reply, member);
+            let member = member.bytes(&mut text);
+            ctx.journal.effect(ctx.db, words!["SREM", args.at(1), member]);
+        });
         edit.changed(1);
     })?;
     Ok(())
@@ -34,13 +42,27 @@ fn pop_many(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = count.ok_or(CommandError::POSITIVE_RANGE)?;
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let mut slot = ctx.keyspace.find(ctx.db, key, now);
-    let count = count.min(slot.members()?.map_or(0, SetRef::len));
+    let members = slot.members()?.map_or(0, SetRef::len);
+    let count = count.min(members);
     ctx.reply.set(count);
-    if count > 0 {
-        slot.edit(|set: &mut Set, edit| {
-            set.pop_many(count, edit, ctx.rng, |member| write_member(ctx.reply, member));
-            edit.changed(count as u64);
-        })?;
+    if count == 0 {
+        return Ok(());
+    }
+    let is_all = count == members;
+    let mut removed = ctx.journal.effects(ctx.db).filter(|_| !is_all);
+    let mut removed = removed.as_mut().map(|sink| Batches::new(*sink, "SREM", key.bytes(), count, 1));
+    let mut text = IntText::new();
+    slot.edit(|set: &mut Set, edit| {
+        set.pop_many(count, edit, ctx.rng, |member| {
+            write_member(ctx.reply, member);
+            if let Some(removed) = &mut removed {
+                removed.next().word(member.bytes(&mut text).into());
+            }
+        });
+        edit.changed(count as u64);
+    })?;
+    if is_all {
+        ctx.effect(words![removal(ctx.options.lazyfree.server_del), args.at(1)]);
     }
     Ok(())
 }

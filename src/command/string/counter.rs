@@ -4,6 +4,7 @@ use crate::base::error::CommandError;
 use crate::base::longdouble::LongDouble;
 use crate::base::num::parse_i64;
 use crate::command::Ctx;
+use crate::journal::words;
 use crate::keyspace::{NewValue, SetExpire, StringRef};
 use crate::resp::Args;
 
@@ -40,6 +41,7 @@ pub(super) fn incrbyfloat(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), C
     let after = before.checked_add(increment).ok_or(CommandError::NOT_FINITE)?.to_text();
     // As in Redis the text stays a text, even if it reads as an integer.
     slot.set(NewValue::Raw(after.as_bytes()), SetExpire::Keep);
+    ctx.effect(words!["SET", args.at(1), after.as_bytes(), "KEEPTTL"]);
     ctx.reply.bulk(after.as_bytes());
     Ok(())
 }

@@ -6,7 +6,9 @@ use super::lifetime::{Lifetime, TimeOption};
 use super::reply_string;
 use crate::base::error::CommandError;
 use crate::base::key::Key;
+use crate::command::effects::removal;
 use crate::command::Ctx;
+use crate::journal::words;
 use crate::keyspace::{NewValue, SetExpire, ValueRef};
 use crate::resp::Args;
 
@@ -42,6 +44,7 @@ pub(super) fn getdel(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
     slot.count_read();
     reply_string(ctx.reply, slot.string()?);
     slot.remove();
+    ctx.effect(words!["DEL", args.at(1)]);
     Ok(())
 }
 
@@ -51,6 +54,7 @@ pub(super) fn getset(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Comman
     slot.count_read();
     reply_string(ctx.reply, slot.string()?);
     slot.set(NewValue::Bytes(args.at(2)), SetExpire::Clear);
+    ctx.effect(words!["SET", args.at(1), args.at(2)]);
     Ok(())
 }
 
@@ -73,6 +77,7 @@ pub(super) fn getex(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Command
             reply_string(ctx.reply, slot.string()?);
             if slot.expire_at().is_some() {
                 slot.set_expire(None);
+                ctx.effect(words!["PERSIST", args.at(1)]);
             }
         }
         Lifetime::Time(option, text) => {
@@ -80,8 +85,10 @@ pub(super) fn getex(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), Command
             reply_string(ctx.reply, slot.string()?);
             if deadline <= now {
                 slot.remove();
+                ctx.effect(words![removal(ctx.options.lazyfree.expire), args.at(1)]);
             } else {
                 slot.set_expire(Some(deadline));
+                ctx.effect(words!["PEXPIREAT", args.at(1), deadline.0]);
             }
         }
     }
@@ -115,6 +122,12 @@ pub(super) fn set(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandEr
     }
     if permitted {
         slot.set(value, expire);
+        match expire {
+            SetExpire::At(at) => ctx.effect(words!["SET", args.at(1), args.at(2), "PXAT", at.0]),
+            SetExpire::Keep if options.get => ctx.effect(words!["SET", args.at(1), args.at(2), "KEEPTTL"]),
+            SetExpire::Clear if options.get => ctx.effect(words!["SET", args.at(1), args.at(2)]),
+            SetExpire::Keep | SetExpire::Clear => {}
+        }
     }
     Ok(())
 }
@@ -217,6 +230,7 @@ fn set_until(
     let (key, now) = (ctx.first_key(args.at(1)), ctx.now_ms());
     let deadline = option.deadline(args.at(2), now, command)?;
     ctx.keyspace.set(ctx.db, key, now, NewValue::Bytes(args.at(3)), SetExpire::At(deadline));
+    ctx.effect(words!["SET", args.at(1), args.at(3), "PXAT", deadline.0]);
     ctx.reply.ok();
     Ok(())
 }

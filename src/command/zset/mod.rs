@@ -7,7 +7,7 @@
 mod algebra;
 mod bounds;
 #[cfg(test)]
-mod differential;
+pub(in crate::command) mod differential;
 mod member;
 pub mod pop;
 mod random;

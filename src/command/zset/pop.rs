@@ -11,6 +11,7 @@ use crate::base::num::parse_i64;
 use crate::command::{timeout, Ctx};
 use crate::ds::collection::Collection;
 use crate::ds::zset::Item;
+use crate::journal::words;
 use crate::keyspace::{Slot, Zset, ZsetRef};
 use crate::resp::Args;
 
@@ -112,6 +113,7 @@ fn try_pop(ctx: &mut Ctx<'_, '_>, args: Args<'_>, end: End) -> Result<bool, Comm
             ctx.reply.array(3);
             ctx.reply.bulk(name);
             take(&mut slot, end, 1, |item| Shown::Flat.write(ctx.reply, item))?;
+            ctx.effect(words![pop_name(end), name]);
             return Ok(true);
         }
     }
@@ -164,9 +166,18 @@ impl<'a> Pops<'a> {
             ctx.reply.bulk(name);
             ctx.reply.array(count);
             take(&mut slot, self.end, count, |item| Shown::Pairs.write(ctx.reply, item))?;
+            ctx.effect(words![pop_name(self.end), *name, count]);
             return Ok(true);
         }
         Ok(false)
+    }
+}
+
+/// The command that pops from one sorted set alone.
+fn pop_name(end: End) -> &'static str {
+    match end {
+        End::Min => "ZPOPMIN",
+        End::Max => "ZPOPMAX",
     }
 }
 

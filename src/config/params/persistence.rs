@@ -17,16 +17,16 @@ section! {
         /// The folder of all files.
         "dir" => dir: Directory = Directory(".".into()), (), MUTABLE | PROTECTED | NOT_WHILE_LOADING, Live;
         /// When a snapshot is saved.
-        "save" => save: SavePoints = SavePoints::usual(), (), MUTABLE, Later(4);
+        "save" => save: SavePoints = SavePoints::usual(), (), MUTABLE, Live;
         /// The name of a snapshot.
         "dbfilename" => dbfilename: Text = "dump.rdb".into(), ANY_TEXT.checked(is_db_file_name), MUTABLE | PROTECTED,
-            Later(4);
+            Live;
         /// Whether writes are refused after a snapshot failed.
-        "stop-writes-on-bgsave-error" => stop_writes_on_bgsave_error: bool = true, (), MUTABLE, Later(4);
+        "stop-writes-on-bgsave-error" => stop_writes_on_bgsave_error: bool = true, (), MUTABLE, Live;
         /// Whether a snapshot compresses strings.
-        "rdbcompression" => rdbcompression: bool = true, (), MUTABLE, Later(4);
+        "rdbcompression" => rdbcompression: bool = true, (), MUTABLE, Live;
         /// Whether a snapshot ends with a checksum.
-        "rdbchecksum" => rdbchecksum: bool = true, (), IMMUTABLE, Later(4);
+        "rdbchecksum" => rdbchecksum: bool = true, (), IMMUTABLE, Live;
         /// Whether a snapshot that only served a full sync is removed.
         "rdb-del-sync-files" => rdb_del_sync_files: bool = false, (), MUTABLE,
             Meaningless("a full sync goes from memory to the socket");
@@ -46,29 +46,29 @@ section! {
         "loading-process-events-interval-bytes" => loading_process_events_interval_bytes: u32 = 2 << 20,
             int(1024, INT_MAX), MUTABLE | HIDDEN, Meaningless("loading never keeps clients waiting");
         /// Whether every write is logged.
-        "appendonly" => appendonly: bool = false, (), MUTABLE | NOT_WHILE_LOADING, Later(4);
+        "appendonly" => appendonly: bool = false, (), MUTABLE | NOT_WHILE_LOADING, Live;
         /// The stem of the log's files.
         "appendfilename" =>
-            appendfilename: Text = "appendonly.aof".into(), ANY_TEXT.checked(is_aof_file_name), IMMUTABLE, Later(4);
+            appendfilename: Text = "appendonly.aof".into(), ANY_TEXT.checked(is_aof_file_name), IMMUTABLE, Live;
         /// The folder of the log's files.
         "appenddirname" =>
-            appenddirname: Text = "appendonlydir".into(), ANY_TEXT.checked(is_aof_folder_name), IMMUTABLE, Later(4);
+            appenddirname: Text = "appendonlydir".into(), ANY_TEXT.checked(is_aof_folder_name), IMMUTABLE, Live;
         /// When the log is forced to disk.
-        "appendfsync" => appendfsync: Fsync = Fsync::EverySec, (), MUTABLE, Later(4);
+        "appendfsync" => appendfsync: Fsync = Fsync::EverySec, (), MUTABLE, Live;
         /// Whether it is not while a snapshot or rewrite runs.
-        "no-appendfsync-on-rewrite" => no_appendfsync_on_rewrite: bool = false, (), MUTABLE, Later(4);
+        "no-appendfsync-on-rewrite" => no_appendfsync_on_rewrite: bool = false, (), MUTABLE, Live;
         /// How far the log grows before it is rewritten; 0 never.
         "auto-aof-rewrite-percentage" =>
-            auto_aof_rewrite_percent: u32 = 100, int(0, INT_MAX), MUTABLE, Later(4);
+            auto_aof_rewrite_percent: u32 = 100, int(0, INT_MAX), MUTABLE, Live;
         /// The least size of a log that is rewritten.
         "auto-aof-rewrite-min-size" =>
-            auto_aof_rewrite_min_bytes: u64 = 64 << 20, bytes(0, LONG_MAX), MUTABLE, Later(4);
+            auto_aof_rewrite_min_bytes: u64 = 64 << 20, bytes(0, LONG_MAX), MUTABLE, Live;
         /// Whether a log with a torn end is loaded up to it.
-        "aof-load-truncated" => aof_load_truncated: bool = true, (), MUTABLE, Later(4);
+        "aof-load-truncated" => aof_load_truncated: bool = true, (), MUTABLE, Live;
         /// Whether a rewritten log begins with a snapshot.
-        "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, (), MUTABLE, Later(4);
+        "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, (), MUTABLE, Live;
         /// Whether the log has time stamps.
-        "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, (), MUTABLE, Later(4);
+        "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, (), MUTABLE, Live;
         /// Whether a rewrite is forced to disk piece by piece.
         "aof-rewrite-incremental-fsync" => aof_rewrite_incremental_fsync: bool = true, (), MUTABLE,
             Meaningless(INCREMENTAL);

@@ -59,10 +59,10 @@ section! {
         "shutdown-timeout" => shutdown_timeout_secs: u32 = 10, int(0, INT_MAX), MUTABLE, Later(5);
         /// What SIGINT asks for.
         "shutdown-on-sigint" =>
-            shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(), (), MUTABLE, Later(4);
+            shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(), (), MUTABLE, Live;
         /// What SIGTERM asks for.
         "shutdown-on-sigterm" =>
-            shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(), (), MUTABLE, Later(4);
+            shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(), (), MUTABLE, Live;
         /// Whether the kernel's OOM score is set.
         "oom-score-adj" => oom_score_adj: OomScoreAdj = OomScoreAdj::No, (), MUTABLE, Meaningless(OOM_SCORE);
         /// These scores.

@@ -10,7 +10,7 @@ use crate::{
     base::time::UnixMs,
     ds::{
         collection::Edit,
-        listpack::{At, Listpack, ListpackRef, Packed},
+        listpack::{are_distinct, At, Listpack, ListpackRef, Packed},
         slab::Slab,
     },
 };
@@ -85,19 +85,28 @@ impl Compact {
     pub(super) fn remove(&mut self, edit: &mut Edit<'_>, name: &[u8]) -> bool {
         let Some(name_at) = self.as_ref().find(name) else { return false };
         let (item, _) = self.as_ref().item(name_at);
-        let lived = !is_expired(item.expire_at, edit.now);
+        if is_expired(item.expire_at, edit.now) {
+            return false;
+        }
         self.remove_at(edit.slab, name_at);
-        lived
+        true
     }
 
     /// Removes all fields whose time has come.
-    pub(super) fn expire(&mut self, slab: &mut Slab, now: UnixMs) -> Expired {
+    pub(super) fn expire(
+        &mut self,
+        slab: &mut Slab,
+        now: UnixMs,
+        removed: &mut impl FnMut(&[u8]),
+    ) -> Expired {
+        let mut text = itoa::Buffer::new();
         let mut report = Expired::default();
         let mut next = self.list.as_ref().first().filter(|_| self.has_expiries);
         while let Some(name_at) = next {
             let (item, value_at) = self.as_ref().item(name_at);
             if is_expired(item.expire_at, now) {
                 report.removed += 1;
+                removed(item.name.bytes(&mut text));
                 next = self.remove_at(slab, name_at);
             } else {
                 report.kept += u64::from(item.expire_at.is_some());
@@ -193,17 +202,11 @@ impl<'a> CompactRef<'a> {
 
     /// Whether these are fields, and each name there is once: what `import` has to know of a listpack.
     pub(super) fn is_sound(self) -> bool {
-        let elements: Vec<Packed<'a>> = self.list.iter().collect();
-        let fields = elements.chunks(self.stride());
-        let is_field = |field: &[Packed<'a>]| {
-            field.len() == self.stride()
-                && field.get(2).is_none_or(|expiry| matches!(expiry, Packed::Int(NEVER..)))
-        };
-        let mut text = itoa::Buffer::new();
-        let mut names: Vec<Vec<u8>> =
-            fields.clone().map(|field| field[0].bytes(&mut text).to_vec()).collect();
-        names.sort_unstable();
-        fields.clone().all(is_field) && names.windows(2).all(|pair| pair[0] != pair[1])
+        let stride = self.stride();
+        let is_expiry = |element: Packed<'_>| matches!(element, Packed::Int(NEVER..));
+        self.list.len() % stride == 0
+            && (!self.has_expiries || self.list.iter().skip(2).step_by(stride).all(is_expiry))
+            && are_distinct(self.list.iter().step_by(stride))
     }
 
     /// How many elements a field has.

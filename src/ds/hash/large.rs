@@ -182,16 +182,23 @@ impl Large {
     /// Removes a field; whether there was one.
     pub(super) fn remove(&mut self, edit: &mut Edit<'_>, name: &[u8]) -> bool {
         let mut place = self.root_mut().table.place(edit.hasher.hash_key(name), name);
-        let Some(field) = place.element() else { return false };
-        let lived = !is_expired(field.expire_at(), edit.now);
+        if place.element().is_none_or(|field| is_expired(field.expire_at(), edit.now)) {
+            return false;
+        }
         if let Some(field) = place.remove(edit.slab) {
             field.free(edit.slab);
         }
-        lived
+        true
     }
 
-    /// Removes fields whose time has come, looking at about `buckets` buckets.
-    pub(super) fn expire_step(&mut self, slab: &mut Slab, now: UnixMs, buckets: usize) -> Expired {
+    /// Removes fields whose time has come, looking at about `buckets` buckets. `removed` is told their names.
+    pub(super) fn expire_step(
+        &mut self,
+        slab: &mut Slab,
+        now: UnixMs,
+        buckets: usize,
+        removed: &mut impl FnMut(&[u8]),
+    ) -> Expired {
         let Root { table, bounds, round } = self.root_mut();
         let mut report = Expired { removed: 0, kept: 0, more: false };
         if table.volatile_len() == 0 {
@@ -210,6 +217,7 @@ impl Large {
             let Some(at) = field.expire_at() else { return Visit::Keep };
             if at < now {
                 report.removed += 1;
+                removed(field.name());
                 return Visit::Remove;
             }
             report.kept += 1;
@@ -226,12 +234,12 @@ impl Large {
 
     /// Whether no field lives any more. Where nearly all may have expired, it removes such until it finds one that
     /// lives.
-    pub(super) fn is_over(&mut self, slab: &mut Slab, now: UnixMs) -> bool {
+    pub(super) fn is_over(&mut self, slab: &mut Slab, now: UnixMs, removed: &mut impl FnMut(&[u8])) -> bool {
         loop {
             if let Some(is_over) = self.root().is_over_by_bounds(now) {
                 return is_over;
             }
-            if self.expire_step(slab, now, REAP_BUCKETS).kept > 0 {
+            if self.expire_step(slab, now, REAP_BUCKETS, removed).kept > 0 {
                 return false;
             }
         }
@@ -282,6 +290,12 @@ impl Root {
     #[inline]
     pub(super) fn is_volatile(&self) -> bool {
         self.table.volatile_len() > 0
+    }
+
+    /// A moment before which no field expires, if any does.
+    #[inline]
+    pub(super) fn earliest_expiry(&self) -> Option<UnixMs> {
+        self.is_volatile().then_some(self.bounds.earliest)
     }
 
     /// Whether a field may have expired.

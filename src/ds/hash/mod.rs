@@ -25,7 +25,7 @@ use self::{
 };
 use super::{
     collection::{Collection, Edit, Encoding, TAG_MASK},
-    listpack::{Listpack, Packed},
+    listpack::{Listpack, ListpackRef, Packed},
     slab::Slab,
 };
 use crate::base::{key::KeyHasher, prng::Prng, time::UnixMs};
@@ -126,7 +126,7 @@ impl Hash {
         }
     }
 
-    /// Removes a field; whether there was one.
+    /// Removes a field; whether there was one. One whose time has come is left to `expire_step`, which tells of it.
     pub fn remove(&mut self, edit: &mut Edit<'_>, name: &[u8]) -> bool {
         match &mut self.0 {
             Form::Compact(hash) => hash.remove(edit, name),
@@ -135,20 +135,26 @@ impl Hash {
     }
 
     /// Removes fields whose time has come, looking at about `buckets` buckets of a large hash; a small one is done at
-    /// once. Where the time of none has come it looks at nothing.
-    pub fn expire_step(&mut self, slab: &mut Slab, now: UnixMs, buckets: usize) -> Expired {
+    /// once. Where the time of none has come it looks at nothing. `removed` is told the names.
+    pub fn expire_step(
+        &mut self,
+        slab: &mut Slab,
+        now: UnixMs,
+        buckets: usize,
+        removed: &mut impl FnMut(&[u8]),
+    ) -> Expired {
         match &mut self.0 {
-            Form::Compact(hash) => hash.expire(slab, now),
-            Form::Large(hash) => hash.expire_step(slab, now, buckets),
+            Form::Compact(hash) => hash.expire(slab, now, removed),
+            Form::Large(hash) => hash.expire_step(slab, now, buckets, removed),
         }
     }
 
     /// As `HashRef::is_over`; where many fields have expired it removes such until it finds one that lives, so that the
-    /// next question is answered soon.
-    pub fn is_over(&mut self, slab: &mut Slab, now: UnixMs) -> bool {
+    /// next question is answered soon. `removed` is told their names.
+    pub fn is_over(&mut self, slab: &mut Slab, now: UnixMs, removed: &mut impl FnMut(&[u8])) -> bool {
         match &mut self.0 {
             Form::Compact(hash) => hash.as_ref().is_over(now),
-            Form::Large(hash) => hash.is_over(slab, now),
+            Form::Large(hash) => hash.is_over(slab, now, removed),
         }
     }
 
@@ -157,7 +163,7 @@ impl Hash {
         if let Form::Compact(small) = &self.0 {
             let mut large = Large::new(edit.slab);
             let (mut name, mut value) = (itoa::Buffer::new(), itoa::Buffer::new());
-            for item in small.as_ref().iter().filter(|item| !is_expired(item.expire_at, edit.now)) {
+            for item in small.as_ref().iter() {
                 let (name, value) = (item.name.bytes(&mut name), item.value.bytes(&mut value));
                 large.insert(edit.slab, edit.hasher, name, value, item.expire_at);
             }
@@ -173,6 +179,28 @@ impl Hash {
 }
 
 impl<'a> HashRef<'a> {
+    /// The listpack of a small hash: names and values in turn, in the order of adding, and after each value its expiry
+    /// (0 for none) if the hash `has_place_for_expiries`. Fields whose time has come are among them.
+    pub fn as_listpack(self) -> Option<ListpackRef<'a>> {
+        match self.0 {
+            Form::Compact(hash) => Some(hash.list),
+            Form::Large(_) => None,
+        }
+    }
+
+    /// Whether it is a small hash one of whose fields has or had an expiry.
+    pub fn has_place_for_expiries(self) -> bool {
+        matches!(self.0, Form::Compact(hash) if hash.has_expiries)
+    }
+
+    /// When the first field expires, if any does; of a large hash it may be somewhat before that.
+    pub fn earliest_expiry(self) -> Option<UnixMs> {
+        match self.0 {
+            Form::Compact(hash) => hash.iter().filter_map(|item| item.expire_at).min(),
+            Form::Large(hash) => hash.earliest_expiry(),
+        }
+    }
+
     /// The field of this name.
     #[inline]
     pub fn get(self, hasher: &KeyHasher, name: &[u8], now: UnixMs) -> Option<Item<'a>> {

@@ -56,7 +56,7 @@ impl Harness {
 
     fn expire_step(&mut self) -> Expired {
         let now = self.now;
-        self.edit(|hash, edit| hash.expire_step(edit.slab, now, 3))
+        self.edit(|hash, edit| hash.expire_step(edit.slab, now, 3, &mut |_| {}))
     }
 
     fn pass(&mut self, ms: i64) {
@@ -182,7 +182,7 @@ fn agrees_with_a_map() {
             assert_eq!(Hash::len(h.hash.as_ref()), h.model.len());
             h.check();
             let (hash, now) = (&mut h.hash, h.now);
-            assert_eq!(hash.is_over(&mut h.slab, now), h.model.is_empty());
+            assert_eq!(hash.is_over(&mut h.slab, now, &mut |_| {}), h.model.is_empty());
             h.free();
         }
     }
@@ -279,7 +279,7 @@ fn damaged_bytes_are_refused_or_harmless() {
             if let Some(mut hash) = Hash::import(bytes, &mut slab, &h.hasher) {
                 // What was let in can be used.
                 hash.as_ref().for_each(h.now, |item| assert!(text(item.name).len() < 1 << 20));
-                hash.expire_step(&mut slab, UnixMs(3000), 100);
+                hash.expire_step(&mut slab, UnixMs(3000), 100, &mut |_| {});
                 hash.free(&mut slab);
             }
             assert_eq!(slab.allocated_bytes(), 0);
@@ -362,7 +362,7 @@ fn a_hash_whose_last_field_expires_is_over() {
         }
         let is_over = |h: &mut Harness| {
             let before = h.hash.as_ref().is_over(h.now);
-            assert_eq!(h.hash.is_over(&mut h.slab, h.now), before);
+            assert_eq!(h.hash.is_over(&mut h.slab, h.now, &mut |_| {}), before);
             before
         };
         assert!(!is_over(&mut h));

@@ -1,4 +1,4 @@
-//! A hash on its way to another shard.
+//! A hash on its way to another shard, or out of a snapshot.
 //!
 //! ```text
 //! small    | tag, 1 | listpack |
@@ -14,11 +14,33 @@ use super::{
 };
 use crate::{
     base::{key::KeyHasher, time::UnixMs},
-    ds::{collection::Collection, listpack::Listpack, slab::Slab},
+    ds::{
+        collection::{Collection, Edit},
+        listpack::Listpack,
+        slab::Slab,
+    },
 };
 
 /// How a field without expiry is marked.
 const NEVER: i64 = 0;
+
+impl Hash {
+    /// The hash of a listpack of names and values, and expiries (0 for none) if it `has_expiries`; large where the
+    /// limits do not allow it so many fields. `None` if they are no fields, or one is there twice.
+    pub fn from_listpack(list: Listpack, has_expiries: bool, edit: &mut Edit<'_>) -> Option<Hash> {
+        let compact = Compact { list, has_expiries };
+        if !compact.as_ref().is_sound() {
+            compact.list.free(edit.slab);
+            return None;
+        }
+        let is_too_large = compact.as_ref().len() > edit.limits.hash.entries;
+        let mut hash = Hash(Form::Compact(compact));
+        if is_too_large {
+            hash.enlarge(edit);
+        }
+        Some(hash)
+    }
+}
 
 /// Writes a hash at the end of `out`.
 pub(super) fn export(hash: HashRef<'_>, out: &mut Vec<u8>) {

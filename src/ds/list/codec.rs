@@ -25,7 +25,7 @@ const COMPRESSED: u8 = 2;
 
 pub(super) fn export(list: ListRef<'_>, out: &mut Vec<u8>) {
     out.push(u8::from(List::encoding(list) == Encoding::Quicklist));
-    for node in list.nodes() {
+    for node in list.nodes_from(0) {
         out.push(if node.is_plain { PLAIN } else { 0 } | if node.is_compressed { COMPRESSED } else { 0 });
         for number in [node.count, node.len, node.stored.len()] {
             out.extend_from_slice(&(number as u32).to_le_bytes());

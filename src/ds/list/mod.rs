@@ -14,6 +14,7 @@
 //!
 //! Not here: keys, blocking, and what an index of a client means (a negative one counts from the end).
 
+mod built;
 mod codec;
 mod limit;
 mod node;
@@ -26,7 +27,7 @@ mod tests;
 
 use std::{ops::ControlFlow, ptr::NonNull};
 
-pub use self::{node::NodeRef, walk::Needle};
+pub use self::{built::ListBuilder, node::NodeRef, walk::Needle};
 
 use self::{
     limit::NodeLimit,
@@ -414,12 +415,21 @@ impl<'a> ListRef<'a> {
         });
     }
 
-    /// The nodes as they lie in memory, from the front: what a snapshot writes. A packed list is one node.
-    pub fn nodes(self) -> Vec<NodeRef<'a>> {
+    /// How many nodes there are; a packed list is one.
+    #[inline]
+    pub fn node_count(self) -> usize {
         match self.0 {
-            FormRef::Packed(pack) => vec![NodeRef::of_pack(pack)],
-            FormRef::Quick(quick) => quick.nodes().collect(),
+            FormRef::Packed(_) => 1,
+            FormRef::Quick(quick) => quick.nodes().len(),
         }
+    }
+
+    /// The nodes from one on, as they lie in memory, toward the back: what a snapshot writes.
+    pub fn nodes_from(self, index: usize) -> impl Iterator<Item = NodeRef<'a>> {
+        (index..self.node_count()).map(move |index| match self.0 {
+            FormRef::Packed(pack) => NodeRef::of_pack(pack),
+            FormRef::Quick(quick) => quick.node(index),
+        })
     }
 }
 

@@ -49,6 +49,11 @@ impl Quicklist {
         Quicklist { ring }
     }
 
+    /// Compresses all nodes that are far from both ends.
+    pub(super) fn compress(&mut self, edit: &mut Edit<'_>) {
+        (0..self.nodes()).for_each(|node| self.compress_inner(edit, node));
+    }
+
     pub(super) fn into_ring(self) -> Ring {
         self.ring
     }
@@ -430,8 +435,13 @@ impl<'a> QuicklistRef<'a> {
 
     /// The nodes as they lie in memory.
     pub(super) fn nodes(self) -> impl ExactSizeIterator<Item = NodeRef<'a>> {
+        (0..self.ring.nodes()).map(move |index| self.node(index))
+    }
+
+    /// A node as it lies in memory.
+    pub(super) fn node(self, index: usize) -> NodeRef<'a> {
         // SAFETY: a node in the ring has its block, and nobody changes the list during `'a`.
-        (0..self.ring.nodes()).map(move |index| unsafe { self.ring.get(index).as_ref() })
+        unsafe { self.ring.get(index).as_ref() }
     }
 
     /// The same nodes in a quicklist of its own.

@@ -44,17 +44,17 @@ impl Harness {
     /// Elements of each node, plain ones as 0.
     fn nodes(&self) -> Vec<usize> {
         let count = |node: &NodeRef<'_>| if node.is_plain { 0 } else { node.count };
-        self.list.as_ref().nodes().iter().map(count).collect()
+        self.list.as_ref().nodes_from(0).map(|node| count(&node)).collect()
     }
 
     /// Which nodes are compressed.
     fn compressed(&self) -> Vec<bool> {
-        self.list.as_ref().nodes().iter().map(|node| node.is_compressed).collect()
+        self.list.as_ref().nodes_from(0).map(|node| node.is_compressed).collect()
     }
 
     fn check(&self) {
         assert_eq!(contents(self.list.as_ref()), self.model);
-        let nodes = self.list.as_ref().nodes();
+        let nodes: Vec<NodeRef<'_>> = self.list.as_ref().nodes_from(0).collect();
         assert_eq!(nodes.iter().map(|node| node.count).sum::<usize>(), self.model.len());
         assert!(self.encoding() == Encoding::Listpack || nodes.iter().all(|node| node.count > 0));
         // The list and nothing else lies in the slab.
@@ -71,7 +71,7 @@ impl Harness {
         let mut form = Vec::new();
         List::export(self.list.as_ref(), &mut form);
         let copy = List::import(&form, &mut self.slab, &self.hasher).unwrap();
-        assert_eq!(copy.as_ref().nodes(), self.list.as_ref().nodes());
+        assert!(copy.as_ref().nodes_from(0).eq(self.list.as_ref().nodes_from(0)));
         std::mem::replace(&mut self.list, copy).free(&mut self.slab);
     }
 
@@ -349,7 +349,7 @@ fn nodes_far_from_both_ends_are_compressed() {
     assert_eq!(harness.compressed(), [false, true, true, true, false]);
     harness.edit(|list, edit| list.insert(edit, 4, Side::After, &text(12)));
     assert!(harness.compressed()[1..].contains(&true) && !harness.compressed()[0]);
-    let stored: usize = harness.list.as_ref().nodes().iter().map(|node| node.stored.len()).sum();
+    let stored: usize = harness.list.as_ref().nodes_from(0).map(|node| node.stored.len()).sum();
     assert!(stored < 1500, "{stored} bytes");
     harness.end();
 
@@ -448,4 +448,58 @@ fn damaged_forms_are_refused_and_leave_nothing() {
         }
         harness.end();
     }
+}
+
+#[test]
+fn a_list_is_put_together_node_by_node() {
+    let pack = |slab: &mut Slab, len: usize| {
+        let mut pack = Listpack::new(slab);
+        (0..len).for_each(|_| pack.push_back(slab, &[b'p'; 60]));
+        pack
+    };
+    for (list_node, lens, encoding, nodes) in [
+        (-2, &[3][..], Encoding::Listpack, &[3][..]),
+        // More than the limit allows today.
+        (2, &[3], Encoding::Quicklist, &[3]),
+        (-2, &[3, 0, 4], Encoding::Quicklist, &[3, 4]),
+        (-2, &[0, 2, 0], Encoding::Listpack, &[2]),
+    ] {
+        let mut harness = Harness::new(list_node, 0);
+        let mut builder = ListBuilder::default();
+        lens.iter().for_each(|&len| {
+            let pack = pack(&mut harness.slab, len);
+            builder.push_pack(pack, &mut harness.slab);
+        });
+        let built = harness.edit(|_, edit| builder.finish(edit)).expect("some elements");
+        std::mem::replace(&mut harness.list, built).free(&mut harness.slab);
+        harness.model.extend((0..lens.iter().sum()).map(|_| vec![b'p'; 60]));
+        assert_eq!((harness.encoding(), &harness.nodes()[..]), (encoding, nodes));
+        harness.check();
+        harness.end();
+    }
+
+    // Those far from both ends are compressed, and elements of their own stay such.
+    let mut harness = Harness::new(-2, 1);
+    let mut builder = ListBuilder::default();
+    for len in [2, 5, 5, 2] {
+        let pack = pack(&mut harness.slab, len);
+        builder.push_pack(pack, &mut harness.slab);
+        builder.push_plain(&[b'x'; 100], &mut harness.slab);
+        harness.model.extend((0..len).map(|_| vec![b'p'; 60]));
+        harness.model.push_back(vec![b'x'; 100]);
+    }
+    let built = harness.edit(|_, edit| builder.finish(edit)).expect("some elements");
+    std::mem::replace(&mut harness.list, built).free(&mut harness.slab);
+    assert_eq!(harness.nodes(), [2, 0, 5, 0, 5, 0, 2, 0]);
+    assert_eq!(harness.compressed(), [false, true, true, true, true, true, true, false]);
+    harness.check();
+    harness.end();
+
+    let mut slab = Slab::new();
+    let mut builder = ListBuilder::default();
+    let empty = Listpack::new(&mut slab);
+    builder.push_pack(empty, &mut slab);
+    builder.push_plain(b"x", &mut slab);
+    builder.free(&mut slab);
+    assert_eq!(slab.allocated_bytes(), 0);
 }

@@ -35,7 +35,7 @@ const INT_64: u8 = 0xF4;
 const SPANS: [u8; 256] = spans();
 
 /// The value of an element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Packed<'a> {
     /// A string that is a canonical 64-bit integer.
     Int(i64),
@@ -157,6 +157,11 @@ impl<'a> Encoded<'a> {
     #[inline]
     pub(super) fn back_length(&self) -> BackLength {
         BackLength::new(self.len())
+    }
+
+    /// Writes it all at the end of `out`.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+        self.pieces(&self.back_length()).iter().for_each(|piece| out.extend_from_slice(piece));
     }
 
     /// What is to be written, in pieces.

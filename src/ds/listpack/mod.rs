@@ -85,6 +85,23 @@ impl Listpack {
         Some(listpack)
     }
 
+    /// The listpack of these values, or `None` if it would be longer than a listpack can be.
+    pub fn from_values<'a>(values: impl Iterator<Item = Packed<'a>>, slab: &mut Slab) -> Option<Self> {
+        let mut bytes = EMPTY[..HEADER_BYTES].to_vec();
+        let mut count = 0;
+        for value in values {
+            // A string that spells an integer is one.
+            let value = if let Packed::Bytes(string) = value { Packed::of(string) } else { value };
+            Encoded::new(value).append_to(&mut bytes);
+            count += 1;
+        }
+        bytes.push(END);
+        let total = u32::try_from(bytes.len()).ok()?;
+        bytes[..4].copy_from_slice(&total.to_le_bytes());
+        bytes[4..HEADER_BYTES].copy_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
+        Some(Listpack(block::from_pieces(slab, &[&bytes])))
+    }
+
     /// The block, to keep it somewhere.
     #[inline]
     pub fn into_raw(self) -> NonNull<u8> {
@@ -378,6 +395,16 @@ impl<'a> ListpackRef<'a> {
         decode(&self.bytes[at.offset()..])
     }
 
+    /// All elements, each as its bytes stand in the listpack; for `assemble`.
+    pub fn encoded_iter(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut next = self.first();
+        std::iter::from_fn(move || {
+            let range = self.range(next?);
+            next = self.at(range.end);
+            Some(&self.bytes[range])
+        })
+    }
+
     /// All values, from either end.
     #[inline]
     pub fn iter(self) -> Iter<'a> {
@@ -454,6 +481,14 @@ impl At {
     }
 }
 
+/// Whether no two elements of listpacks are the same.
+pub(super) fn are_distinct<'a>(elements: impl Iterator<Item = Packed<'a>>) -> bool {
+    // Each value has one form only.
+    let mut sorted: Vec<Packed<'a>> = elements.collect();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 /// The values of a listpack, from either end.
 #[derive(Clone)]
 pub struct Iter<'a> {
@@ -495,6 +530,21 @@ impl DoubleEndedIterator for Iter<'_> {
         self.range.end = start_before(self.listpack.bytes, self.range.end);
         Some(decode(&self.listpack.bytes[self.range.end..]))
     }
+}
+
+/// Writes the listpack of these elements, which `encoded_iter` gave, at the end of `out`.
+pub fn assemble<'e>(elements: impl Iterator<Item = &'e [u8]>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    let mut count = 0;
+    for element in elements {
+        out.extend_from_slice(element);
+        count += 1;
+    }
+    out.push(END);
+    let total = u32::try_from(out.len() - start).expect("a listpack below 4 GiB");
+    out[start..start + 4].copy_from_slice(&total.to_le_bytes());
+    out[start + 4..start + HEADER_BYTES].copy_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
 }
 
 /// How many elements these bytes have if they are a listpack, and whether all of them have their shortest form.

@@ -402,3 +402,26 @@ fn a_change_within_the_class_stays_in_the_block() {
     listpack.free(&mut slab);
     assert_eq!(slab.allocated_bytes(), 0);
 }
+
+#[test]
+fn values_become_a_listpack_at_once() {
+    let mut slab = Slab::new();
+    let long = [b'x'; 5000];
+    let strings: [&[u8]; 8] =
+        [b"", b"1", b"-70000", b"007", b"word", &long[..70], &long, b"9223372036854775807"];
+    let mut pushed = Listpack::new(&mut slab);
+    strings.iter().for_each(|string| pushed.push_back(&mut slab, string));
+    // Whether integers come as such or spelled.
+    for values in [strings.map(Packed::of), strings.map(Packed::Bytes)] {
+        let made = Listpack::from_values(values.into_iter(), &mut slab).expect("short enough");
+        assert_eq!(made.as_ref().bytes(), pushed.as_ref().bytes());
+        made.free(&mut slab);
+    }
+    pushed.free(&mut slab);
+    let many = Listpack::from_values((0..70_000).map(Packed::Int), &mut slab).expect("short enough");
+    assert_eq!(many.as_ref().len(), 70_000);
+    assert!(are_distinct(many.as_ref().iter()));
+    many.free(&mut slab);
+    assert!(!are_distinct([Packed::Int(1), Packed::Bytes(b"a"), Packed::Int(1)].into_iter()));
+    assert_eq!(slab.allocated_bytes(), 0);
+}

@@ -221,6 +221,14 @@ impl<'a> SetRef<'a> {
         }
     }
 
+    /// The set as an intset, if it is held as one.
+    pub fn as_intset(self) -> Option<IntsetRef<'a>> {
+        match self.0 {
+            View::Intset(intset) => Some(intset),
+            View::Listpack(_) | View::Table(_) => None,
+        }
+    }
+
     /// All members. An integer may come as either of the two forms.
     pub fn iter(self) -> Iter<'a> {
         Iter(match self.0 {

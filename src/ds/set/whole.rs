@@ -1,4 +1,4 @@
-//! A set as a whole: kept in a word, measured, copied, moved to another shard, freed.
+//! A set as a whole: kept in a word, measured, copied, moved to another shard, taken out of a snapshot, freed.
 //!
 //! ```text
 //! exported   0      1
@@ -8,11 +8,12 @@
 
 use std::ptr::NonNull;
 
-use super::{Held, Intset, Listpack, Packed, Root, Set, SetRef, Slab, Table, View};
+use super::{intset_entries_max, Held, Intset, Listpack, Root, Set, SetRef, Slab, Table, View};
 use crate::{
     base::key::KeyHasher,
     ds::{
-        collection::{Collection, Encoding, TAG_MASK},
+        collection::{Collection, Edit, Encoding, TAG_MASK},
+        listpack::are_distinct,
         slab::class_size,
     },
 };
@@ -180,6 +181,27 @@ unsafe impl Collection for Set {
 }
 
 impl Set {
+    /// The set of a listpack's elements, as a table where the limits do not allow it so many. `None` if two are the
+    /// same.
+    pub fn from_listpack(listpack: Listpack, edit: &mut Edit<'_>) -> Option<Set> {
+        let (len, is_sound) = (listpack.as_ref().len(), are_distinct(listpack.as_ref().iter()));
+        let mut set = Set(Held::Listpack(listpack)).sound(is_sound, edit.slab)?;
+        if len > edit.limits.set.entries {
+            set.become_table(edit.slab, edit.hasher);
+        }
+        Some(set)
+    }
+
+    /// The set of an intset's integers, as a table where the limits do not allow it so many.
+    pub fn from_intset(intset: Intset, edit: &mut Edit<'_>) -> Set {
+        let len = intset.as_ref().len();
+        let mut set = Set(Held::Intset(intset));
+        if len > intset_entries_max(edit.limits) {
+            set.become_table(edit.slab, edit.hasher);
+        }
+        set
+    }
+
     /// The set, or nothing where it is not sound.
     fn sound(self, is_sound: bool, slab: &mut Slab) -> Option<Self> {
         if is_sound {
@@ -196,14 +218,6 @@ fn parts(word: u64) -> (NonNull<u8>, u8) {
     let address = (word & !TAG_MASK) as usize;
     let raw = NonNull::new(std::ptr::with_exposed_provenance_mut(address));
     (raw.expect("a set has a block"), (word & TAG_MASK) as u8)
-}
-
-/// Whether no two members are the same; they are all in their one form.
-fn are_distinct<'a>(members: impl Iterator<Item = Packed<'a>>) -> bool {
-    let mut text = itoa::Buffer::new();
-    let mut sorted: Vec<Vec<u8>> = members.map(|member| member.bytes(&mut text).to_vec()).collect();
-    sorted.sort_unstable();
-    sorted.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 /// Calls `f` with the members of an exported table until it says no; whether it never did, and all bytes made sense.

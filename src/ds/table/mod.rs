@@ -16,7 +16,7 @@
 //!
 //! Invariant: every directory entry of a segment with depth d agrees in its first d bits with the segment's prefix.
 //! Invariant: an element lies in its home bucket, or every bucket from there to where it lies has counted it.
-//! Invariant: a table with no elements has no segments and no directory.
+//! Invariant: a table with no elements has no segments and no directory, unless it is held (`hold`).
 //!
 //! Not here: what elements look like, expiry, snapshots (but `version` is what they need).
 
@@ -118,6 +118,10 @@ pub struct Table<E> {
     segments_at: [u32; DEPTH_MAX as usize + 1],
     reshapes: u64,
     moves_max: u64,
+    /// Nothing but an insert reshapes anything (see `version`).
+    held: bool,
+    /// Something was left as it is because the table was held.
+    put_off: bool,
     elements: PhantomData<E>,
 }
 
@@ -146,6 +150,8 @@ impl<E: Element> Table<E> {
             segments_at: [0; DEPTH_MAX as usize + 1],
             reshapes: 0,
             moves_max: 0,
+            held: false,
+            put_off: false,
             elements: PhantomData,
         }
     }

@@ -101,6 +101,10 @@ impl<'t, E: Element> Place<'t, E> {
         Some(unsafe { E::from_raw(word.pointer()) })
     }
 
+    pub(super) fn table_mut(&mut self) -> &mut Table<E> {
+        self.table
+    }
+
     pub(super) fn hash(&self) -> u64 {
         self.hash
     }

@@ -80,6 +80,10 @@ impl<E: Element> Table<E> {
     #[cold]
     #[inline(never)]
     pub(super) fn shrink(&mut self, slab: &mut Slab, hash: u64) -> bool {
+        if self.held {
+            self.put_off = true;
+            return false;
+        }
         if self.len == 0 {
             self.clear(slab);
             return true;
@@ -110,15 +114,17 @@ impl<E: Element> Table<E> {
         halves
     }
 
-    /// Moves a segment to another block of the same size, if that helps to empty a page of the slab.
+    /// Moves a segment as it is to another block, if that helps to empty a page of the slab.
     pub(super) fn relocate(&mut self, slab: &mut Slab, reference: SegmentRef) {
-        // SAFETY: segments in the directory live and come from this slab.
-        let (size, worth_it) = unsafe {
-            let size = reference.get().size();
-            (size, slab.worth_moving(reference.base(), size))
-        };
-        if worth_it {
-            self.resize(slab, reference, size);
+        // SAFETY: segments in the directory live and come from this slab; the copy takes the old one's place there.
+        unsafe {
+            if slab.worth_moving(reference.base(), reference.get().size()) {
+                let copy = reference.copy(slab);
+                self.count_in(copy);
+                self.enter(copy);
+                self.count_out(reference);
+                reference.free(slab);
+            }
         }
     }
 
@@ -210,7 +216,7 @@ impl<E: Element> Table<E> {
     }
 
     /// Gives everything back; there are no elements any more.
-    fn clear(&mut self, slab: &mut Slab) {
+    pub(super) fn clear(&mut self, slab: &mut Slab) {
         debug_assert_eq!((self.len, self.volatile), (0, 0));
         while let Some(segment) = self.pop_segment() {
             // SAFETY: it was in the directory, and no longer is.

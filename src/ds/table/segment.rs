@@ -98,6 +98,26 @@ impl SegmentRef {
         SegmentRef(base.as_ptr().expose_provenance() as u64 | u64::from(depth) | count << REF_BUCKETS_SHIFT)
     }
 
+    /// A copy, bucket for bucket: it takes the place of this one, which is to be freed.
+    ///
+    /// # Safety
+    ///
+    /// The segment is from `alloc` and not freed.
+    pub(super) unsafe fn copy(self, slab: &mut Slab) -> Self {
+        // SAFETY: as the caller promises; the new block is as large, and nobody else has it.
+        unsafe {
+            let size = self.get().size();
+            let base = slab.alloc(size);
+            base.copy_from_nonoverlapping(
+                self.base(),
+                HEADER_BYTES + buckets_in(size) * (BUCKET_BYTES + VERSION_BYTES),
+            );
+            let address = base.as_ptr().expose_provenance() as u64;
+            let same = self.0 & (REF_DEPTH_MASK | REF_BUCKETS_MAX << REF_BUCKETS_SHIFT);
+            SegmentRef(address | same)
+        }
+    }
+
     /// Frees the segment; what is in it is no longer in it.
     ///
     /// # Safety

@@ -4,12 +4,16 @@ use super::{
     prefetch_element,
     scan::{prefetch_bucket_elements, Cursor},
     segment::{Segment, SIZE_FINE},
+    version::BucketAt,
     Element, Slab, Table, Word,
 };
 
 /// How much a step of a drain frees at most, beyond its last element: the system takes large blocks back at some 10 us
 /// for each 100 KiB.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
+
+/// How many elements are freed in the time that it takes to look through a segment.
+const ELEMENTS_PER_SEGMENT: usize = 8;
 
 /// Which elements a sweep visits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +121,24 @@ impl<E: Element> Table<E> {
         removed
     }
 
+    /// Frees the elements of one bucket; how many it was. For a table on its way out, by buckets: nothing shrinks.
+    pub fn empty_bucket(&mut self, slab: &mut Slab, at: BucketAt) -> u64 {
+        let Some(&reference) = self.directory.get(self.index(at.hash)) else { return 0 };
+        // SAFETY: segments in the directory live, and we hold the table.
+        let mut segment = unsafe { reference.get() };
+        let bucket = at.bucket as usize;
+        self.sweep_buckets(slab, &mut segment, bucket..bucket + 1, Sweep::All, &mut |_, _| Visit::Remove)
+            as u64
+    }
+
     /// Whether a round of `tidy` is worth it, when the last one began with `reshapes` reshapes done: quite a few
     /// segments have changed since, and it is due to them that much memory lies idle in the slab, or many of them have
-    /// changed.
+    /// changed, or the table was held and is no longer.
     pub fn needs_tidying(&self, slab: &Slab, reshapes: u64) -> bool {
         let changed = (self.reshapes - reshapes) as usize;
+        if self.held || self.put_off {
+            return !self.held;
+        }
         let idle = || slab.movable_bytes(SIZE_FINE) > self.segment_bytes / 16;
         changed * 2 > self.segments || (changed * 16 > self.segments && idle())
     }
@@ -130,6 +147,9 @@ impl<E: Element> Table<E> {
     /// that lie on sparse pages of the slab, and halves the directory at the end of a round. The cursor to go on with,
     /// 0 to begin with and at the end.
     pub fn tidy(&mut self, slab: &mut Slab, cursor: u64, segments: usize) -> u64 {
+        if cursor == 0 {
+            self.put_off = self.held;
+        }
         let mut cursor = Cursor::unpack(cursor);
         for _ in 0..segments.max(1) {
             let Some(&reference) = self.directory.get(self.index(cursor.hash())) else { return 0 };
@@ -153,9 +173,19 @@ impl<E: Element> Table<E> {
     /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when none are left.
     /// Between the first step and the last the table is good for nothing else.
     pub fn drain_step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
+        self.drain_some(slab, budget, usize::MAX)
+    }
+
+    /// The same, but of no more than so many segments.
+    fn drain_some(&mut self, slab: &mut Slab, budget: usize, mut segments: usize) -> u64 {
         let (before, used) = (self.len, slab.allocated_bytes());
-        // Segments without elements come for nothing, so that with the last element the directory is empty, too.
+        // Segments without elements come for nothing, so that with the last element the directory is empty, too, unless
+        // `segments` are not enough.
         while let Some(&reference) = self.directory.last() {
+            if segments == 0 {
+                return before - self.len;
+            }
+            segments -= 1;
             // SAFETY: segments in the directory live, and we hold the table.
             let mut segment = unsafe { reference.get() };
             prefetch_bucket_elements(&segment, 0);
@@ -197,9 +227,10 @@ impl<E: Element> Table<E> {
 pub struct Drain<E>(Table<E>);
 
 impl<E: Element> Drain<E> {
-    /// Frees `budget` elements, or fewer that take about a MiB together; how many it was. Zero when none are left.
+    /// Frees `budget` elements, or fewer that take about a MiB together, or that there are few of in their segments;
+    /// how many it was.
     pub fn step(&mut self, slab: &mut Slab, budget: usize) -> u64 {
-        self.0.drain_step(slab, budget)
+        self.0.drain_some(slab, budget, budget.div_ceil(ELEMENTS_PER_SEGMENT))
     }
 
     /// How many elements are left.

@@ -474,6 +474,36 @@ fn no_bucket_counts_as_passed_that_was_not() {
 }
 
 #[test]
+fn a_held_table_keeps_its_shape_until_it_is_released() {
+    let mut h = Harness::new(!0);
+    (0..5000).for_each(|key| h.insert(key, 0, key % 3 == 0));
+    let (reshapes, bytes) = (h.table.reshapes(), h.table.memory_bytes());
+    h.table.hold();
+    (0..4000).for_each(|key| h.remove(key));
+    h.table.sweep(&mut h.slab, 0, 1000, Sweep::All, |_, _| Visit::Keep);
+    h.table.tidy(&mut h.slab, 0, 1000);
+    assert!(!h.table.needs_tidying(&h.slab, reshapes));
+    assert_eq!((h.table.reshapes(), h.table.memory_bytes()), (reshapes, bytes));
+    h.check();
+    h.table.release(&mut h.slab);
+    assert!(h.table.needs_tidying(&h.slab, reshapes));
+    while h.table.tidy(&mut h.slab, 0, 1000) != 0 {}
+    assert!(h.table.memory_bytes() * 3 < bytes);
+    h.check();
+    // Without elements it still has its segments, and what walks over it finds nothing.
+    h.table.hold();
+    (4000..5000).for_each(|key| h.remove(key));
+    assert!(h.table.is_empty() && h.table.first_bucket().is_some());
+    assert!(h.table.random(&mut Prng::new(1)).is_none());
+    h.table.sweep(&mut h.slab, 0, usize::MAX, Sweep::All, |_, _| Visit::Keep);
+    h.check();
+    h.table.release(&mut h.slab);
+    assert_eq!((h.table.memory_bytes(), h.table.first_bucket()), (0, None));
+    h.check();
+    h.drain();
+}
+
+#[test]
 fn an_insert_goes_where_it_was_announced() {
     let mut h = Harness::new(!0);
     for key in 0..5_000u64 {

@@ -11,7 +11,7 @@ use super::{Item, LexRange, ScoreRange};
 use crate::{
     base::double,
     ds::{
-        listpack::{At, Listpack, ListpackRef, Packed},
+        listpack::{are_distinct, At, Listpack, ListpackRef, Packed},
         slab::Slab,
     },
 };
@@ -159,29 +159,20 @@ impl<'a> CompactRef<'a> {
 
     /// Whether the elements of a listpack are what they must be; for bytes from elsewhere.
     pub(super) fn is_sound(self) -> bool {
-        if self.list.len() % 2 != 0 {
-            return false;
-        }
-        let mut values = self.list.iter();
-        let mut previous: Option<(f64, Vec<u8>)> = None;
-        let mut members = Vec::new();
-        while let (Some(member), Some(score)) = (values.next(), values.next()) {
-            let score = match score {
-                Packed::Int(integer) => integer as f64,
-                Packed::Bytes(text) => match double::parse(text) {
-                    Some(score) => score,
-                    None => return false,
-                },
-            };
-            let member = member.bytes(&mut itoa::Buffer::new()).to_vec();
-            if previous.is_some_and(|previous| previous >= (score, member.clone())) {
-                return false;
-            }
-            members.push(member.clone());
-            previous = Some((score, member));
-        }
-        members.sort_unstable();
-        members.windows(2).all(|pair| pair[0] != pair[1])
+        let is_number = |score: Packed<'_>| match score {
+            Packed::Int(_) => true,
+            Packed::Bytes(text) => double::parse(text).is_some(),
+        };
+        let mut text = itoa::Buffer::new();
+        let mut previous: Option<Item<'a>> = None;
+        let mut is_next = |(_, item): (At, Item<'a>)| {
+            let previous = previous.replace(item);
+            previous.is_none_or(|previous| previous.is_before(item.score, item.member.bytes(&mut text)))
+        };
+        self.list.len() % 2 == 0
+            && self.list.iter().skip(1).step_by(2).all(is_number)
+            && self.pairs().all(&mut is_next)
+            && are_distinct(self.list.iter().step_by(2))
     }
 }
 

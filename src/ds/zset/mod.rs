@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     collection::{Collection, Edit, Encoding, TAG_MASK},
-    listpack::{Listpack, Packed},
+    listpack::{Listpack, ListpackRef, Packed},
     slab::Slab,
 };
 use crate::base::key::KeyHasher;
@@ -221,6 +221,14 @@ impl<'a> ZsetRef<'a> {
     #[inline]
     pub fn is_empty(self) -> bool {
         self.len() == 0
+    }
+
+    /// The listpack of a small set: members and scores in turn, in order.
+    pub fn as_listpack(self) -> Option<ListpackRef<'a>> {
+        match self.0 {
+            Form::Compact(zset) => Some(zset.list),
+            Form::Large(_) => None,
+        }
     }
 
     /// The score of a member.

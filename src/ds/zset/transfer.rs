@@ -1,4 +1,4 @@
-//! A sorted set on its way to another shard.
+//! A sorted set on its way to another shard, or out of a snapshot.
 //!
 //! ```text
 //! small    | tag, 1 | listpack |
@@ -14,8 +14,30 @@ use super::{
 };
 use crate::{
     base::key::KeyHasher,
-    ds::{collection::Collection, listpack::Listpack, slab::Slab},
+    ds::{
+        collection::{Collection, Edit},
+        listpack::Listpack,
+        slab::Slab,
+    },
 };
+
+impl Zset {
+    /// The sorted set of a listpack of members and scores, in order; large where the limits do not allow it so many.
+    /// `None` if they are something else.
+    pub fn from_listpack(list: Listpack, edit: &mut Edit<'_>) -> Option<Zset> {
+        let compact = Compact { list };
+        if !compact.as_ref().is_sound() {
+            compact.list.free(edit.slab);
+            return None;
+        }
+        let is_too_large = compact.as_ref().len() > edit.limits.zset.entries;
+        let mut zset = Zset(Form::Compact(compact));
+        if is_too_large {
+            zset.enlarge(edit);
+        }
+        Some(zset)
+    }
+}
 
 /// Writes a sorted set at the end of `out`.
 pub(super) fn export(zset: ZsetRef<'_>, out: &mut Vec<u8>) {

@@ -52,6 +52,11 @@ impl<T: Ticks> Host<T> {
         }
         match purpose {
             Purpose::Ok => reply.ok(),
+            Purpose::Answer => match answers.first() {
+                Some(Answer::Status(text)) => reply.simple(text),
+                Some(Answer::Number(number)) => reply.int(*number),
+                _ => reply.ok(),
+            },
             Purpose::ClientList(ids) => reply.verbatim("txt", client_list(ids, answers).as_bytes()),
             Purpose::ClientSizes => reply.verbatim("txt", client_buckets(&answers).as_bytes()),
             Purpose::ClientKill { is_old_form } => {

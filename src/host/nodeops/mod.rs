@@ -6,7 +6,7 @@ mod debug;
 use super::batch::Flow;
 use super::cron::Pause;
 use super::host::{Effect, Host};
-use super::query::{Purpose, Query};
+use super::query::{Purpose, Query, SaveQuery, ShutdownOrder};
 use crate::base::error::CommandError;
 use crate::base::ids::DbIndex;
 use crate::base::num::parse_i64;
@@ -15,6 +15,7 @@ use crate::command::spec::{NodeOp, Run};
 use crate::command::{help, CommandId};
 use crate::config::Asker;
 use crate::node::info::Sections;
+use crate::node::save::Request;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::clients::{KillFilter, ListFilter};
 use crate::session::{State, Wait};
@@ -89,6 +90,20 @@ impl<T: Ticks> Host<T> {
                 return Ok(Flow::Next);
             }
             NodeOp::Shutdown => return self.shutdown(index, args),
+            NodeOp::Save => return Ok(self.ask_conductor(index, SaveQuery::Request(Request::Save))),
+            NodeOp::Bgsave => {
+                let schedule = match args.len() {
+                    1 => false,
+                    2 if args.is(1, "schedule") => true,
+                    _ => return Err(CommandError::SYNTAX),
+                };
+                let request = Request::BackgroundSave { schedule };
+                return Ok(self.ask_conductor(index, SaveQuery::Request(request)));
+            }
+            NodeOp::Bgrewriteaof => {
+                return Ok(self.ask_conductor(index, SaveQuery::Request(Request::Rewrite)))
+            }
+            NodeOp::Lastsave => return Ok(self.ask_conductor(index, SaveQuery::LastSave)),
             NodeOp::ConfigHelp
             | NodeOp::LatencyHelp
             | NodeOp::MemoryHelp
@@ -201,29 +216,25 @@ impl<T: Ticks> Host<T> {
         });
     }
 
-    /// The client gets no answer: its connection ends with the process.
+    /// The client gets no answer unless the server cannot stop: its connection ends with the process.
     fn shutdown(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
-        let (mut save, mut nosave, mut other, mut abort) = (false, false, false, false);
+        let (mut order, mut is_now) = (ShutdownOrder::default(), false);
         for option in args.iter_from(1) {
             match option.to_ascii_lowercase().as_slice() {
-                b"save" => save = true,
-                b"nosave" => nosave = true,
-                b"now" | b"force" => other = true,
-                b"abort" => abort = true,
+                b"save" => order.save = true,
+                b"nosave" => order.nosave = true,
+                // There are no replicas to wait for.
+                b"now" => is_now = true,
+                b"force" => order.force = true,
+                b"abort" => order.abort = true,
                 _ => return Err(CommandError::SYNTAX),
             }
         }
-        if save && nosave || abort && (save || nosave || other) {
+        let others = order.save || order.nosave || order.force || is_now;
+        if order.save && order.nosave || order.abort && others {
             return Err(CommandError::SYNTAX);
         }
-        if abort {
-            return Err(CommandError::new("ERR No shutdown in progress."));
-        }
-        if let Some(session) = self.session(index) {
-            session.state = State::Waiting(Wait::Cores);
-        }
-        self.effects.push(Effect::Shutdown);
-        Ok(Flow::Stop)
+        Ok(self.ask_conductor(index, SaveQuery::Shutdown(order)))
     }
 }
 

@@ -269,18 +269,20 @@ fn by_shard(
     let mut order = Vec::new();
     for index in spec.key_indexes(args) {
         let key = args.at(index);
-        let shard = shard_of_key(key, shards);
+        let (shard, hash) = (shard_of_key(key, shards), hasher.hash(key));
         let part = &mut part_of_shard[shard.index()];
         if *part == u16::MAX {
             *part = parts.len() as u16;
-            let head = CallHead { first_key: hasher.hash(key), ..call.head };
-            let call = OwnedCall { head, args: OwnedArgs::collect([args.at(0)]) };
-            parts.push(PlannedPart { shard, claims: Claims::Keys(SmallVec::new()), calls: vec![call] });
+            let head = CallHead { first_key: hash, ..call.head };
+            let mut call = OwnedCall { head, args: OwnedArgs::with_room(args.len()) };
+            call.args.push(args.at(0));
+            let claims = Claims::Keys(SmallVec::with_capacity(args.len() / step));
+            parts.push(PlannedPart { shard, claims, calls: vec![call] });
         }
         order.push(*part);
         let part = &mut parts[usize::from(*part)];
         if let Claims::Keys(keys) = &mut part.claims {
-            keys.push((hasher.hash(key), mode));
+            keys.push((hash, mode));
         }
         for arg in args.iter_from(index).take(step) {
             part.calls[0].args.push(arg);
@@ -290,6 +292,12 @@ fn by_shard(
 }
 
 impl Plan {
+    /// Whether the first step is all there is: what its answers decide is only what the client is told.
+    pub fn is_one_step(&self) -> bool {
+        use Merge::{Concat, Digest, Draw, Interleave, Ok, Sum};
+        matches!(self.merge, Sum | Interleave(_) | Concat | Ok | Draw | Digest)
+    }
+
     /// A step is done everywhere; the replies are in the order of its parts.
     pub fn decide(self, shape: Shape<'_>, replies: &Replies, rng: &mut Prng) -> Decision {
         let Shape { table, hasher, .. } = shape;

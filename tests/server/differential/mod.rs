@@ -6,7 +6,7 @@
 //! `RINGWARD_SEED` is 1 if it is not given, other numbers are other runs; `RINGWARD_STEPS` sets how many commands each
 //! of the tests sends.
 
-mod generate;
+pub(super) mod generate;
 mod replies;
 
 use std::time::Duration;

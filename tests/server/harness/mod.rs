@@ -12,7 +12,7 @@ pub(crate) mod value;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{request, words, Client};
-pub(crate) use process::{Peer, Server, Start};
+pub(crate) use process::{Folder, Peer, Server, Start};
 pub(crate) use random::Random;
 pub(crate) use value::Value;
 

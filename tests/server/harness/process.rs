@@ -79,8 +79,8 @@ impl Port {
 /// How to start a Ringward. By default on a free port of 127.0.0.1, with DEBUG allowed, in a folder of its own.
 pub(crate) struct Start {
     command: Command,
-    folder: Folder,
-    port: Port,
+    folder: Arc<Folder>,
+    port: Arc<Port>,
     listens: bool,
     stdin: Option<Vec<u8>>,
     address: Option<SocketAddr>,
@@ -88,7 +88,12 @@ pub(crate) struct Start {
 
 impl Start {
     pub(crate) fn new(shards: u16) -> Start {
-        let mut start = Start::bare();
+        Start::again(shards, Arc::new(Folder::new()), Arc::new(Port::new()))
+    }
+
+    /// The same where another server was before: with its port, and the files that it has left.
+    pub(crate) fn again(shards: u16, folder: Arc<Folder>, port: Arc<Port>) -> Start {
+        let mut start = Start::at_home(folder, port);
         start = start.args(&["--enable-debug-command", "yes", "--save", "", "--bind", "127.0.0.1"]);
         start = start.args(&["--shards", &shards.to_string()]);
         if shards == 1 {
@@ -103,9 +108,12 @@ impl Start {
 
     /// With a port and a folder and nothing else said.
     pub(crate) fn bare() -> Start {
-        let (folder, port) = (Folder::new(), Port::new());
+        Start::at_home(Arc::new(Folder::new()), Arc::new(Port::new()))
+    }
+
+    fn at_home(folder: Arc<Folder>, port: Arc<Port>) -> Start {
         let mut command = Command::new(ringward());
-        command.current_dir(&*folder).args(["--port", &port.number.to_string()]);
+        command.current_dir(&**folder).args(["--port", &port.number.to_string()]);
         Start { command, folder, port, listens: true, stdin: None, address: None }
     }
 
@@ -119,9 +127,9 @@ impl Start {
 
     /// Without any argument.
     pub(crate) fn nothing() -> Start {
-        let (folder, port) = (Folder::new(), Port::new());
+        let (folder, port) = (Arc::new(Folder::new()), Arc::new(Port::new()));
         let mut command = Command::new(ringward());
-        command.current_dir(&*folder);
+        command.current_dir(&**folder);
         Start { command, folder, port, listens: true, stdin: None, address: None }
     }
 
@@ -226,8 +234,8 @@ impl Start {
 pub(crate) struct Server {
     process: Process,
     pub(crate) address: SocketAddr,
-    pub(crate) folder: Folder,
-    pub(crate) port: Port,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) port: Arc<Port>,
 }
 
 impl Server {
@@ -321,8 +329,8 @@ impl Drop for Borrowed {
 
 /// A stock redis-server to compare with.
 pub(crate) struct Peer {
-    _process: Process,
-    _folder: Folder,
+    process: Process,
+    folder: Folder,
     _port: Port,
     pub(crate) address: SocketAddr,
 }
@@ -335,7 +343,13 @@ impl Peer {
 
     #[track_caller]
     pub(crate) fn start_with(args: &[&str]) -> Peer {
-        let (folder, port) = (Folder::new(), Port::new());
+        Peer::start_in(Folder::new(), args)
+    }
+
+    /// In a folder that may hold data already.
+    #[track_caller]
+    pub(crate) fn start_in(folder: Folder, args: &[&str]) -> Peer {
+        let port = Port::new();
         let mut command = Command::new("redis-server");
         command.current_dir(&*folder).args(["--port", &port.number.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--enable-debug-command", "yes"]).args(args);
@@ -347,7 +361,17 @@ impl Peer {
             process.log().contains("Ready to accept connections")
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
-        Peer { _process: process, _folder: folder, _port: port, address }
+        Peer { process, folder, _port: port, address }
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// What it has printed.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     #[track_caller]

@@ -1,0 +1,629 @@
+//! Core 0 carries out what the conductor orders: cuts, manifests, answers; and how the server starts and stops.
+
+use std::path::PathBuf;
+
+use super::loading::{Phase, Summary};
+use super::{PersistMail, Trouble};
+use crate::base::error::CommandError;
+use crate::base::ids::{CoreId, DbIndex, ShardId};
+use crate::base::time::{Now, Ticks};
+use crate::command::spec::Run;
+use crate::config::ShutdownOptions;
+use crate::host::host::{Effect, Host};
+use crate::host::mail::Rare;
+use crate::host::query::{Answer, SaveQuery, ShutdownOrder, UNANSWERED};
+use crate::node::save::{Asker, Automatic, Conductor, Order, Reply, Request, Target};
+use crate::node::stats::ConductorReport;
+use crate::resp::OwnedArgs;
+use crate::session::session::Peer;
+use crate::session::State;
+use crate::shard::{Call, CallHead};
+use crate::storage::aofset::{AofSet, ShardFolder, TOP_MANIFEST};
+use crate::storage::op::{replace, FileId, FileOp, Job, JobTag, Outcome, Owner};
+use crate::storage::plan::{AofStart, Load, Plan};
+use crate::storage::snapshots::{manifest_name, Replaced, SnapshotFile, SnapshotSet};
+use crate::storage::torn::{self, Scan};
+
+/// What core 0 keeps.
+#[derive(Debug)]
+pub(super) struct Conducting {
+    pub(super) conductor: Conductor,
+    /// A session without a client: transactions of the server's own are its.
+    session: Option<u32>,
+    /// Whether the transaction that cuts all shards is under way.
+    is_cutting: bool,
+    /// What the manifest that is being written is of.
+    naming: Option<Target>,
+    /// The files of the snapshot that counts: the next one makes them needless.
+    snapshot: Vec<String>,
+    stock: Option<Replaced>,
+    /// The generation in force, or that is being begun.
+    set: Option<AofSet>,
+    generation: u64,
+    /// The number of the newest cut.
+    newest_cut: u64,
+    troubles: Vec<Option<String>>,
+    /// Cores that have not yet done what all are to do.
+    missing: u16,
+    scans: Vec<Scan>,
+    summary: Summary,
+    stop: Stop,
+}
+
+/// How the server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// A snapshot is made first; if it fails the asker is told, unless it is to stop anyway.
+    Saving {
+        asker: Option<Asker>,
+        force: bool,
+    },
+    /// Everything goes to the disk.
+    Flushing,
+}
+
+/// The conductor's jobs: the manifest, and the removal of what is needless.
+const NAMING: JobTag = JobTag { place: 0, owner: Owner::Conductor };
+const REMOVING: JobTag = JobTag { place: 1, owner: Owner::Conductor };
+
+/// The answer to itself when a snapshot before the stop has ended.
+const OWN_ASKER: Asker = (CoreId(0), 0);
+
+impl Conducting {
+    pub(super) fn new(shards: u16, plan: Option<&Plan>) -> Conducting {
+        let mut conductor = Conductor::new(shards, Default::default());
+        conductor.loaded(plan.map_or(0, |plan| plan.snapshot_id));
+        let set = match plan.map(|plan| plan.aof) {
+            Some(AofStart::Resume(set)) => Some(set),
+            _ => None,
+        };
+        Conducting {
+            conductor,
+            session: None,
+            is_cutting: false,
+            naming: None,
+            snapshot: plan.map(snapshot_files).unwrap_or_default(),
+            stock: plan.and_then(|plan| plan.stock),
+            set,
+            generation: plan.map_or(0, |plan| plan.generation),
+            newest_cut: 0,
+            troubles: vec![None; usize::from(shards)],
+            missing: 0,
+            scans: vec![Scan::default(); usize::from(shards)],
+            summary: Summary::default(),
+            stop: Stop::No,
+        }
+    }
+}
+
+/// The files of the snapshot that was found.
+fn snapshot_files(plan: &Plan) -> Vec<String> {
+    match &plan.load {
+        Load::OwnSnapshots(files) | Load::ForeignSnapshots(files) if plan.snapshot_id > 0 => {
+            files.iter().map(|file| file.path.display().to_string()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl<T: Ticks> Host<T> {
+    /// Something for the conductor, whose orders are carried out.
+    fn conduct<R>(&mut self, f: impl FnOnce(&mut Conductor, &mut Vec<Order>) -> R) -> Option<R> {
+        let mut orders = Vec::new();
+        let result = f(&mut self.persist.conducting.as_mut()?.conductor, &mut orders);
+        for order in orders {
+            self.carry_out_order(order);
+        }
+        Some(result)
+    }
+
+    fn carry_out_order(&mut self, order: Order) {
+        match order {
+            Order::Cut(target) => self.cut(target),
+            Order::Name { target, files } => self.name(target, files),
+            Order::Discard(files) => {
+                let ops = files.into_iter().map(|file| FileOp::Remove { path: file.name.into() }).collect();
+                self.persist.jobs.push(Job { tag: REMOVING, ops });
+            }
+            Order::Answer(asker, result) => self.answer_save(asker, result),
+            Order::Ended(target, result) => self.conduct_ended(target, result),
+        }
+    }
+
+    /// Begins the transaction that cuts all shards.
+    fn cut(&mut self, target: Target) {
+        let (kind, number, generation) = match target {
+            Target::Snapshot { id } => ("snapshot", id, 0),
+            Target::Rewrite { cut, begins } => ("rewrite", cut, begins.map_or(0, |set| set.generation)),
+        };
+        if let (Some(conducting), Target::Rewrite { cut, begins }) = (&mut self.persist.conducting, target) {
+            conducting.newest_cut = cut;
+            if let Some(set) = begins {
+                conducting.generation = set.generation;
+                conducting.set = Some(set);
+            }
+        }
+        match target {
+            Target::Snapshot { .. } => tracing::info!("Background saving started"),
+            Target::Rewrite { .. } => tracing::info!("Background append only file rewriting started"),
+        }
+        let session = self.own_session();
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.is_cutting = true;
+        }
+        let words = ["_cut".to_owned(), kind.to_owned(), number.to_string(), generation.to_string()];
+        let args = OwnedArgs::collect(words.iter().map(|word| word.as_bytes()));
+        let command = self.table.internal("_cut");
+        let spec = self.table.spec(command);
+        let Run::Shard(_, spread) = spec.run else { unreachable!("_cut is a command of shards") };
+        let head = CallHead {
+            command,
+            db: DbIndex(0),
+            proto: Default::default(),
+            first_key: Default::default(),
+            no_touch: true,
+        };
+        self.start_txn(session, spec, spread, Call { head, args: args.as_args() });
+        self.look_at_cut();
+    }
+
+    /// The session of the server's own transactions.
+    fn own_session(&mut self) -> u32 {
+        if let Some(session) = self.persist.conducting.as_ref().and_then(|conducting| conducting.session) {
+            return session;
+        }
+        let index =
+            self.connect_internal(Peer { addr: "internal".to_owned(), local: true, ..Peer::default() });
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.session = Some(index);
+        }
+        index
+    }
+
+    /// Whether the cut is done; to be called at the end of a pass.
+    pub(in crate::host) fn look_at_cut(&mut self) {
+        let Some(conducting) = &self.persist.conducting else { return };
+        let Some(index) = conducting.session.filter(|_| conducting.is_cutting) else { return };
+        let Some(session) = self.session(index) else { return };
+        if session.state != State::Open || session.replies.out.is_empty() {
+            return;
+        }
+        debug_assert_eq!(session.replies.out, b"+OK\r\n");
+        session.replies.out.clear();
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.is_cutting = false;
+        }
+        let now = self.now;
+        self.conduct(|conductor, orders| conductor.cut_done(now, orders));
+    }
+
+    fn name(&mut self, target: Target, files: Vec<SnapshotFile>) {
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        conducting.naming = Some(target);
+        let file = FileId::first(NAMING);
+        let ops = match target {
+            Target::Snapshot { id } => {
+                let dbfilename = self.config.persistence.dbfilename.to_string();
+                let manifest = PathBuf::from(manifest_name(&dbfilename));
+                let old = std::mem::take(&mut conducting.snapshot);
+                conducting.snapshot = files.iter().map(|file| file.name.clone()).collect();
+                let set = SnapshotSet { id, files, replaces: conducting.stock };
+                let mut ops = replace(file, &manifest, set.text());
+                ops.extend(old.into_iter().map(|name| FileOp::Remove { path: name.into() }));
+                if conducting.stock.take().is_some() {
+                    ops.push(FileOp::Remove { path: dbfilename.into() });
+                }
+                ops
+            }
+            Target::Rewrite { begins: Some(set), .. } => {
+                let folder = self.persist.aof_folder.clone();
+                let mut ops = vec![
+                    FileOp::SyncFolder { path: folder.clone() },
+                    FileOp::SyncFolder { path: ".".into() },
+                ];
+                ops.extend(replace(file, &folder.join(TOP_MANIFEST), set.text()));
+                ops
+            }
+            Target::Rewrite { begins: None, .. } => Vec::new(),
+        };
+        self.persist.jobs.push(Job { tag: NAMING, ops });
+    }
+
+    /// A job of the conductor has ended.
+    pub(super) fn conductor_done(&mut self, outcome: Outcome) {
+        if outcome.tag != NAMING {
+            if let Err(failure) = outcome.result {
+                tracing::warn!("Can't remove what is needless: {}", failure.text);
+            }
+            return;
+        }
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        let Some(target) = conducting.naming.take() else { return };
+        // Once the manifest has its name the set counts, whether or not the old files could go.
+        let renamed = match target {
+            Target::Snapshot { .. } => 4,
+            Target::Rewrite { .. } => 6,
+        };
+        let result = match outcome.result {
+            Err(failure) if failure.step <= renamed => Err(failure.text),
+            Err(failure) => {
+                tracing::warn!("After a save: {}", failure.text);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        };
+        let now = self.now;
+        self.conduct(|conductor, orders| conductor.named(result, now, orders));
+    }
+
+    /// A shard has done its part.
+    pub(super) fn conduct_shard_done(
+        &mut self,
+        shard: ShardId,
+        result: Result<Option<SnapshotFile>, String>,
+    ) {
+        let now = self.now;
+        self.conduct(|conductor, orders| conductor.shard_done(shard, result, now, orders));
+    }
+
+    fn answer_save(&mut self, asker: Asker, result: Result<(), String>) {
+        if asker == OWN_ASKER {
+            return self.saved_before_stop(result.is_ok());
+        }
+        let (core, number) = asker;
+        let answer = match result {
+            Ok(()) => Answer::Done,
+            // Redis says no more than this; the log has the reason.
+            Err(_) => Answer::Refused(CommandError::new("ERR")),
+        };
+        self.post(core, Rare::Answer(number, answer));
+    }
+
+    fn conduct_ended(&mut self, target: Target, result: Result<(), String>) {
+        match (&target, &result) {
+            (Target::Snapshot { .. }, Ok(())) => tracing::info!("Background saving terminated with success"),
+            (Target::Snapshot { .. }, Err(reason)) => tracing::warn!("Background saving error: {reason}"),
+            (Target::Rewrite { .. }, Ok(())) => {
+                tracing::info!("Background AOF rewrite finished successfully");
+            }
+            (Target::Rewrite { .. }, Err(reason)) => tracing::warn!("Background AOF rewrite error: {reason}"),
+        }
+        let is_good = result.is_ok();
+        self.tell_all(|| PersistMail::Ended(target, is_good));
+        if let Target::Rewrite { begins: Some(set), .. } = target {
+            match result {
+                Ok(()) if self.persist.loading.is_some() => self.tell_all(|| PersistMail::Serve),
+                Ok(()) => self.remove_generations_before(set),
+                Err(reason) if self.persist.loading.is_some() => {
+                    self.effects.push(Effect::Fail(format!("Can't begin the append only file: {reason}")));
+                }
+                Err(_) => {
+                    if let Some(conducting) = &mut self.persist.conducting {
+                        conducting.set = None;
+                    }
+                }
+            }
+        }
+        self.tell_troubles();
+    }
+
+    /// What was there before this generation is needless.
+    fn remove_generations_before(&mut self, set: AofSet) {
+        let name = self.config.persistence.appendfilename.to_string();
+        let Some(generation) = set.generation.checked_sub(1).filter(|&generation| generation > 0) else {
+            return;
+        };
+        let mut ops = Vec::new();
+        // Of the one that was in force here; others were removed when they ended, or are at the next start.
+        let before = AofSet { generation, ..set };
+        for shard in (0..before.shards).map(ShardId) {
+            let folder = ShardFolder::new(&self.persist.aof_folder, &name, before, shard);
+            ops.push(FileOp::Remove { path: folder.manifest() });
+            ops.push(FileOp::RemoveFolder { path: folder.path });
+        }
+        self.persist.jobs.push(Job { tag: REMOVING, ops });
+    }
+
+    /// A client asks for a save, or about saves. Its answer, unless that comes later.
+    pub(in crate::host) fn take_save_query(&mut self, asker: Asker, query: SaveQuery) -> Option<Answer> {
+        let now = self.now;
+        let request = match query {
+            SaveQuery::LastSave => {
+                let conducting = self.persist.conducting.as_ref();
+                let secs = conducting.map_or(0, |conducting| conducting.conductor.stats.last_save_secs);
+                return Some(Answer::Number(secs));
+            }
+            SaveQuery::Shutdown(order) => return self.take_shutdown(asker, order),
+            SaveQuery::Request(Request::Rewrite) if self.aof_set().is_none() => {
+                // Redis writes one all the same, which nobody reads; here there is none to be rewritten.
+                return Some(Answer::Refused(CommandError::new(
+                    "ERR The append only file is off: CONFIG SET appendonly yes begins one",
+                )));
+            }
+            SaveQuery::Request(request) => request,
+        };
+        let newest_cut = self.persist.conducting.as_ref().map_or(0, |conducting| conducting.newest_cut);
+        let reply =
+            self.conduct(|conductor, orders| conductor.request(request, asker, (newest_cut, now), orders));
+        match reply {
+            Some(Reply::Status(text)) => Some(Answer::Status(text)),
+            Some(Reply::Error(error)) => Some(Answer::Refused(error)),
+            Some(Reply::Later) => None,
+            None => Some(Answer::Refused(CommandError::new("ERR this core conducts no saves"))),
+        }
+    }
+
+    /// The generation in force.
+    fn aof_set(&self) -> Option<AofSet> {
+        self.persist.conducting.as_ref().and_then(|conducting| conducting.set)
+    }
+
+    /// What is due by itself; `hz` times a second.
+    pub(in crate::host) fn conduct_tick(&mut self) {
+        if self.persist.conducting.is_none() || self.persist.loading.is_some() || self.persist.is_stopping {
+            return;
+        }
+        let others = self.memory.others;
+        let changes = others.changes + self.changes();
+        let (aof_bytes, aof_base_bytes) = self.aof_bytes();
+        let aof = (others.aof_bytes + aof_bytes, others.aof_base_bytes + aof_base_bytes);
+        let persistence = self.config.persistence.clone();
+        let now = self.now;
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        let automatic = Automatic {
+            points: &persistence.save.0,
+            changes,
+            growth_percent: u64::from(persistence.auto_aof_rewrite_percent),
+            min_bytes: persistence.auto_aof_rewrite_min_bytes,
+            aof: conducting.set.map(|_| aof),
+            newest_cut: conducting.newest_cut,
+        };
+        let set = conducting.set;
+        match (persistence.appendonly, set) {
+            (true, None) if conducting.conductor.may_rewrite(now.unix_ms().0) => {
+                let begins =
+                    AofSet { generation: conducting.generation + 1, shards: self.placement.len() as u16 };
+                self.conduct(|conductor, orders| {
+                    conductor.begin_rewrite(0, Some(begins), Vec::new(), now, orders)
+                });
+            }
+            (false, Some(_)) if conducting.conductor.target().is_none() => {
+                conducting.set = None;
+                self.tell_all(|| PersistMail::StopAof);
+            }
+            _ => {
+                if !persistence.appendonly {
+                    conducting.conductor.forget_rewrite_failure();
+                }
+                self.conduct(|conductor, orders| conductor.tick(&automatic, now, orders));
+            }
+        }
+    }
+
+    pub(super) fn conduct_trouble(&mut self, shard: ShardId, trouble: Option<String>) {
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.troubles[shard.index()] = trouble;
+        }
+        self.tell_troubles();
+    }
+
+    fn tell_troubles(&mut self) {
+        let Some(conducting) = &self.persist.conducting else { return };
+        let trouble = Trouble {
+            aof: conducting.troubles.iter().flatten().next().cloned(),
+            snapshot: conducting.conductor.stats.snapshot_failed,
+        };
+        self.tell_all(|| PersistMail::Trouble(trouble.clone()));
+    }
+
+    /// The server has started now: as in Redis that counts as a save.
+    pub(super) fn began(&mut self, now: Now) {
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.conductor.stats.last_save_secs = now.unix_us.div_euclid(1_000_000);
+        }
+    }
+
+    /// Begins to load what the plan says.
+    pub(in crate::host) fn conduct_load(&mut self) {
+        let Some(loading) = &self.persist.loading else { return };
+        let phase = match &loading.plan().load {
+            Load::Nothing => return self.all_loaded(),
+            Load::OwnLogs(_) => Phase::Scan,
+            Load::OwnSnapshots(_) => Phase::Own,
+            Load::ForeignLogs(logs) if logs.len() > 1 => return self.load_alone(Phase::ScanForeign),
+            Load::ForeignSnapshots(_) | Load::ForeignLogs(_) => Phase::ForeignSnapshots,
+        };
+        self.tell_load(phase);
+    }
+
+    /// A phase that is core 0's alone.
+    fn load_alone(&mut self, phase: Phase) {
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.missing = 1;
+        }
+        self.begin_load(phase);
+    }
+
+    fn tell_load(&mut self, phase: Phase) {
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.missing = self.cores;
+        }
+        self.tell_all(|| PersistMail::Load(phase));
+    }
+
+    /// A core has looked through its increments.
+    pub(super) fn conduct_scanned(&mut self, scans: Vec<(ShardId, Scan)>) {
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        for (shard, scan) in scans {
+            conducting.scans[shard.index()] = scan;
+        }
+        conducting.missing -= 1;
+        if conducting.missing > 0 {
+            return;
+        }
+        let limits: std::sync::Arc<[_]> = torn::limits(&conducting.scans).into();
+        let parts = conducting.scans.iter().flat_map(|scan| &scan.parts);
+        let newest_txn = parts.map(|part| part.txn.1).max().unwrap_or(0);
+        conducting.scans.iter_mut().for_each(|scan| scan.parts = Vec::new());
+        conducting.missing = self.cores;
+        self.tell_all(|| PersistMail::Limits(limits.clone(), newest_txn));
+    }
+
+    /// A core has loaded what it was told to.
+    pub(super) fn conduct_loaded(&mut self, _: CoreId, result: Result<Summary, String>) {
+        let summary = match result {
+            Ok(summary) => summary,
+            Err(reason) => {
+                self.effects.push(Effect::Fail(reason));
+                return;
+            }
+        };
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        conducting.summary.add(&summary);
+        conducting.missing -= 1;
+        if conducting.missing > 0 {
+            return;
+        }
+        match summary.phase {
+            Phase::ForeignSnapshots if self.has_foreign_commands() => {
+                self.load_alone(Phase::ForeignCommands);
+            }
+            Phase::ScanForeign => self.tell_load(Phase::ForeignSnapshots),
+            Phase::Resume => self.loaded_and_open(),
+            _ => self.all_loaded(),
+        }
+    }
+
+    fn has_foreign_commands(&self) -> bool {
+        let loading = self.persist.loading.as_ref();
+        loading.is_some_and(|loading| matches!(loading.plan().load, Load::ForeignLogs(_)))
+    }
+
+    /// The data set is here: the append-only file goes on, or begins.
+    fn all_loaded(&mut self) {
+        let Some(conducting) = &self.persist.conducting else { return };
+        if conducting.summary.keys > 0 || conducting.summary.bytes > 0 {
+            tracing::info!(
+                "DB loaded: {} keys, {} expired, {} bytes",
+                conducting.summary.keys,
+                conducting.summary.expired,
+                conducting.summary.bytes
+            );
+        }
+        let Some(loading) = &self.persist.loading else { return };
+        let now = self.now;
+        match loading.plan().aof {
+            AofStart::Off => self.tell_all(|| PersistMail::Serve),
+            AofStart::Resume(_) => self.tell_load(Phase::Resume),
+            AofStart::Begin(set) => {
+                self.begin_load(Phase::Idle);
+                self.tell_all(|| PersistMail::Load(Phase::Idle));
+                self.conduct(|conductor, orders| {
+                    conductor.begin_rewrite(0, Some(set), Vec::new(), now, orders)
+                });
+            }
+        }
+    }
+
+    fn loaded_and_open(&mut self) {
+        let newest = self.persist.loading.as_ref().map_or(0, |loading| loading.newest_cut());
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.newest_cut = newest;
+        }
+        self.tell_all(|| PersistMail::Serve);
+    }
+
+    /// SHUTDOWN, or a signal. An answer only if it is refused.
+    fn take_shutdown(&mut self, asker: Asker, order: ShutdownOrder) -> Option<Answer> {
+        let now = self.now;
+        if order.abort {
+            let Some(conducting) = &mut self.persist.conducting else { return None };
+            // Once everything goes to the disk there is no way back.
+            return match conducting.stop {
+                Stop::Saving { asker, .. } => {
+                    conducting.stop = Stop::No;
+                    if let Some((core, number)) = asker {
+                        let error = CommandError::new("ERR Errors trying to SHUTDOWN. Check logs.");
+                        self.post(core, Rare::Answer(number, Answer::Refused(error)));
+                    }
+                    Some(Answer::Done)
+                }
+                _ => Some(Answer::Refused(CommandError::new("ERR No shutdown in progress."))),
+            };
+        }
+        let has_points = !self.config.persistence.save.0.is_empty();
+        if !order.save && (order.nosave || !has_points) || self.persist.loading.is_some() {
+            self.stop_all();
+            return None;
+        }
+        tracing::warn!("Saving the final RDB snapshot before exiting.");
+        let Some(conducting) = &mut self.persist.conducting else { return None };
+        conducting.stop = Stop::Saving { asker: Some(asker), force: order.force };
+        // If something else is being saved this one begins after it (`saved_before_stop` is told of each).
+        self.conduct(|conductor, orders| conductor.begin_snapshot(vec![OWN_ASKER], now, orders));
+        None
+    }
+
+    /// A signal asks the process to stop.
+    pub fn stop_by_signal(&mut self, is_interrupt: bool) {
+        // The signal has nobody to be told; the log has it.
+        let nobody = (CoreId(0), UNANSWERED);
+        self.take_save_query(nobody, SaveQuery::Shutdown(self.signal_order(is_interrupt)));
+    }
+
+    fn saved_before_stop(&mut self, is_good: bool) {
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        let Stop::Saving { asker, force } = conducting.stop else { return };
+        if is_good || force {
+            return self.stop_all();
+        }
+        conducting.stop = Stop::No;
+        tracing::error!("Error trying to save the DB, can't exit.");
+        if let Some((core, number)) = asker.filter(|&(_, number)| number != UNANSWERED) {
+            let error = CommandError::new("ERR Errors trying to SHUTDOWN. Check logs.");
+            self.post(core, Rare::Answer(number, Answer::Refused(error)));
+        }
+    }
+
+    fn stop_all(&mut self) {
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.stop = Stop::Flushing;
+            conducting.missing = self.cores;
+        }
+        self.tell_all(|| PersistMail::Stop);
+    }
+
+    /// A core has everything on the disk.
+    pub(super) fn conduct_stopped(&mut self) {
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        conducting.missing -= 1;
+        if conducting.missing == 0 {
+            self.effects.push(Effect::Shutdown);
+        }
+    }
+
+    /// What INFO tells of saves; core 0 alone knows.
+    pub(super) fn report_conductor(&self) -> Option<ConductorReport> {
+        let conducting = self.persist.conducting.as_ref()?;
+        let conductor = &conducting.conductor;
+        Some(ConductorReport {
+            stats: conductor.stats,
+            target: conductor.target(),
+            began: conductor.began(),
+            is_rewrite_scheduled: conductor.is_rewrite_scheduled(),
+            is_aof_on: conducting.set.is_some(),
+            is_aof_failing: conducting.troubles.iter().any(Option::is_some),
+            keys_loaded: conducting.summary.keys,
+            keys_expired: conducting.summary.expired,
+        })
+    }
+
+    /// How a signal asks to stop.
+    fn signal_order(&self, is_interrupt: bool) -> ShutdownOrder {
+        let process = &self.config.process;
+        let ShutdownOptions { save, nosave, now: _, force } =
+            if is_interrupt { process.shutdown_on_sigint } else { process.shutdown_on_sigterm };
+        ShutdownOrder { save, nosave, force, abort: false }
+    }
+}

@@ -1,0 +1,312 @@
+//! A shard's share of a save: from the cut to the file.
+//!
+//! ```text
+//! cut -> Walking (bytes go to the file as they come) -> Ending (the file is synced) -> [Committing] -> reported
+//! ```
+//!
+//! A rewrite also switches the append-only file to its next increment; its base is committed only when both the base is
+//! whole and the increment is open.
+
+use std::path::PathBuf;
+
+use super::{aof_options, PersistMail};
+use crate::base::ids::CoreId;
+use crate::base::time::Ticks;
+use crate::host::host::{lfu_options, Host};
+use crate::host::mail::Rare;
+use crate::journal::Cut;
+use crate::keyspace::{Progress, SnapshotSink};
+use crate::node::save::Target;
+use crate::rdb;
+use crate::storage::aof::Aof;
+use crate::storage::aofset::AofSet;
+use crate::storage::op::{FileId, JobTag, Outcome, Owner};
+use crate::storage::save::{Saved, SnapshotWriter};
+use crate::storage::snapshots::{file_name, temporary, SnapshotFile};
+
+/// A save under way on a shard.
+#[derive(Debug)]
+pub(super) struct Save {
+    target: Target,
+    writer: SnapshotWriter,
+    stage: Stage,
+    /// Of a rewrite: whether the next increment is open.
+    is_switched: bool,
+    /// The length of the base, once it is whole.
+    whole: Option<u64>,
+    keys: u64,
+    crc64: u64,
+    /// Output of the snapshot on its way to the file; kept for its memory.
+    output: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Walking,
+    Ending,
+    Committing,
+    /// It will fail once nothing of it is under way.
+    Failing,
+}
+
+/// How much of a snapshot is made between two looks at the clients: some tens of microseconds.
+const STEP_BYTES: usize = 24 * 1024;
+
+/// And how much where a client waits for it to end (SAVE), or none is served yet.
+const STEP_BYTES_IN_HASTE: usize = 256 * 1024;
+
+impl<T: Ticks> Host<T> {
+    /// A shard of this core was cut in the step that has just run: before anything else runs there, its snapshot begins
+    /// and its append-only file is cut at the same point.
+    #[cold]
+    pub(in crate::host) fn begin_save(&mut self, place: usize, cut: Cut) {
+        let shard = self.shards[place].id();
+        let tag = JobTag { place: place as u16, owner: Owner::Snapshot };
+        let files = &mut self.persist.shards[place];
+        debug_assert!(files.save.is_none(), "one save at a time");
+        let options = &self.config.persistence;
+        let (target, path): (Target, PathBuf) = match cut {
+            Cut::Snapshot { id } => {
+                let name = file_name(&options.dbfilename.to_string(), id, shard, self.placement.len() as u16);
+                (Target::Snapshot { id }, temporary(&name).into())
+            }
+            Cut::Rewrite { cut, begins } => {
+                if let Some(generation) = begins {
+                    let set = AofSet { generation, shards: self.placement.len() as u16 };
+                    let folder = self.folder_of(set, shard);
+                    let first = FileId::first(JobTag { place: place as u16, owner: Owner::AofWrite });
+                    self.persist.shards[place].aof =
+                        Some(Aof::create(place as u16, folder, aof_options(&self.config), first));
+                    self.shards[place].set_recording(true);
+                }
+                self.hand_over(place);
+                let Some(aof) = &mut self.persist.shards[place].aof else { return };
+                aof.cut(cut);
+                let begins =
+                    begins.map(|generation| AofSet { generation, shards: self.placement.len() as u16 });
+                (Target::Rewrite { cut, begins }, aof.folder().temporary_base())
+            }
+        };
+        let sink = self.sink(target);
+        let keyspace = &mut self.shards[place].keyspace;
+        let files = &mut self.persist.shards[place];
+        files.dirty_at_cut = keyspace.dirty();
+        let keys = (0..keyspace.databases()).map(|db| keyspace.len(crate::base::ids::DbIndex(db))).sum();
+        let is_begun = keyspace.begin_snapshot(sink).is_ok();
+        debug_assert!(is_begun, "one snapshot at a time");
+        if let Some(aof) = &mut files.aof {
+            aof.set_rewriting(true);
+        }
+        let mut writer = SnapshotWriter::new(tag, FileId::first(tag), path, true);
+        if let Some(aof) = files.aof.as_ref().filter(|_| matches!(target, Target::Rewrite { .. })) {
+            writer = writer.in_folder(aof.folder().path.clone());
+        }
+        files.save = Some(Box::new(Save {
+            target,
+            writer,
+            stage: Stage::Walking,
+            is_switched: !matches!(target, Target::Rewrite { .. }),
+            whole: None,
+            keys,
+            crc64: 0,
+            output: Vec::new(),
+        }));
+    }
+
+    /// What writes the data set in the form that is wanted.
+    fn sink(&self, target: Target) -> Box<dyn SnapshotSink> {
+        let persistence = &self.config.persistence;
+        let is_base = matches!(target, Target::Rewrite { .. });
+        if is_base && !persistence.aof_use_rdb_preamble {
+            return Box::new(crate::journal::rewrite::CommandsSink::new(self.now.unix_ms()));
+        }
+        Box::new(rdb::SnapshotFileSink::new(rdb::FileOptions {
+            compress: persistence.rdbcompression,
+            checksum: persistence.rdbchecksum,
+            access: access_notes(&self.config),
+            is_aof_base: is_base,
+            now: self.now,
+            used_memory: self.memory_gauge().used_bytes,
+            has_field_expiry: self.shards.iter().any(|shard| shard.keyspace.has_field_expiry()),
+            aux: Vec::new(),
+        }))
+    }
+
+    /// Does a slice of the saves of this core's shards. Whether there is more to do now.
+    pub(in crate::host) fn save_step(&mut self) -> bool {
+        let mut more = false;
+        for place in 0..self.persist.shards.len() {
+            if self.persist.shards[place].save.is_some() {
+                more |= self.save_shard_step(place);
+            }
+        }
+        more
+    }
+
+    fn save_shard_step(&mut self, place: usize) -> bool {
+        let in_haste = self.persist.loading.is_some();
+        let files = &mut self.persist.shards[place];
+        let Some(save) = &mut files.save else { return false };
+        if save.stage == Stage::Walking && save.writer.has_room() {
+            let keyspace = &mut self.shards[place].keyspace;
+            let budget = if in_haste { STEP_BYTES_IN_HASTE } else { STEP_BYTES };
+            let progress = keyspace.snapshot_step(budget);
+            loop {
+                keyspace.take_snapshot_output(&mut save.output);
+                if save.output.is_empty() {
+                    break;
+                }
+                save.writer.append(&mut save.output);
+            }
+            if progress == Progress::Done {
+                save.crc64 = keyspace.end_snapshot().map_or(0, |sink| sink.checksum());
+                save.stage = Stage::Ending;
+            }
+            if save.stage == Stage::Ending {
+                let name = match save.target {
+                    Target::Snapshot { id } => {
+                        let shard = self.shards[place].id();
+                        let shards = self.placement.len() as u16;
+                        let dbfilename = self.config.persistence.dbfilename.to_string();
+                        Some(file_name(&dbfilename, id, shard, shards).into())
+                    }
+                    // The append-only file gives it its name, with the manifest.
+                    Target::Rewrite { .. } => None,
+                };
+                save.writer.finish(name);
+            }
+        }
+        if let Some(job) = save.writer.poll() {
+            self.persist.jobs.push(job);
+        }
+        save.stage == Stage::Walking && save.writer.has_room()
+    }
+
+    /// A job of a save has ended.
+    pub(super) fn save_done(&mut self, outcome: Outcome) {
+        let place = usize::from(outcome.tag.place);
+        let files = &mut self.persist.shards[place];
+        // What cleans up after a save that is over.
+        let Some(save) = &mut files.save else { return };
+        match save.writer.done(outcome) {
+            None => {
+                if let Some(job) = save.writer.poll() {
+                    self.persist.jobs.push(job);
+                }
+            }
+            Some(Saved::Whole(bytes)) => {
+                save.whole = Some(bytes);
+                self.save_whole(place);
+            }
+            Some(Saved::Failed(failure)) => self.fail_save(place, failure.text),
+            Some(Saved::Abandoned) => self.end_save(place, Err("it was given up".to_owned())),
+        }
+    }
+
+    /// The file is whole: a snapshot is done, a base is committed once the increment is there that goes on from it.
+    fn save_whole(&mut self, place: usize) {
+        let files = &mut self.persist.shards[place];
+        let Some(save) = &mut files.save else { return };
+        let Some(bytes) = save.whole else { return };
+        match save.target {
+            Target::Snapshot { id } => {
+                let shard = self.shards[place].id();
+                let dbfilename = self.config.persistence.dbfilename.to_string();
+                let name = file_name(&dbfilename, id, shard, self.placement.len() as u16);
+                let file = SnapshotFile { name, bytes, crc64: save.crc64, keys: save.keys };
+                self.end_save(place, Ok(Some(file)));
+            }
+            Target::Rewrite { cut, .. } if save.is_switched && save.stage == Stage::Ending => {
+                save.stage = Stage::Committing;
+                if let Some(aof) = &mut files.aof {
+                    let base = aof.folder().base(cut, self.config.persistence.aof_use_rdb_preamble);
+                    aof.commit(base, bytes);
+                }
+            }
+            Target::Rewrite { .. } => {}
+        }
+    }
+
+    /// The increment of a rewrite is open.
+    pub(super) fn switched(&mut self, place: usize) {
+        if let Some(save) = &mut self.persist.shards[place].save {
+            save.is_switched = true;
+            self.save_whole(place);
+        } else {
+            // At start a shard has caught up with the cut of the others.
+            self.resumed(place);
+        }
+    }
+
+    /// It is not: the rewrite is given up.
+    pub(super) fn switch_failed(&mut self, place: usize, reason: String) {
+        tracing::warn!("Can't begin a new AOF increment: {reason}");
+        if self.persist.shards[place].save.is_some() {
+            self.fail_save(place, reason);
+        }
+    }
+
+    /// The base is in the manifest, or is not.
+    pub(super) fn committed(&mut self, place: usize, result: Result<(), String>) {
+        self.end_save(place, result.map(|()| None));
+    }
+
+    /// Something of a save could not be written.
+    fn fail_save(&mut self, place: usize, reason: String) {
+        let files = &mut self.persist.shards[place];
+        let Some(save) = files.save.take() else { return };
+        self.shards[place].keyspace.abort_snapshot();
+        if !save.writer.is_busy() {
+            self.persist.jobs.push(save.writer.cleanup());
+            self.report_save(place, save.target, Err(reason));
+            return;
+        }
+        let mut save = save;
+        save.writer.abandon();
+        save.stage = Stage::Failing;
+        tracing::warn!("A save of shard {} has failed: {reason}", self.shards[place].id().0);
+        files.save = Some(save);
+    }
+
+    fn end_save(&mut self, place: usize, result: Result<Option<SnapshotFile>, String>) {
+        let Some(save) = self.persist.shards[place].save.take() else { return };
+        self.report_save(place, save.target, result);
+    }
+
+    fn report_save(&mut self, place: usize, _: Target, result: Result<Option<SnapshotFile>, String>) {
+        let files = &mut self.persist.shards[place];
+        if let Some(aof) = &mut files.aof {
+            aof.set_rewriting(false);
+        }
+        let shard = self.shards[place].id();
+        self.post(CoreId(0), Rare::Persist(PersistMail::ShardDone(shard, result)));
+    }
+
+    /// All shards' parts of a save have ended.
+    pub(super) fn save_ended(&mut self, target: Target, is_good: bool) {
+        for files in &mut self.persist.shards {
+            match target {
+                Target::Snapshot { .. } if is_good => files.dirty_saved = files.dirty_at_cut,
+                Target::Rewrite { begins: Some(_), .. } if is_good => files.is_in_force = true,
+                Target::Rewrite { begins: Some(_), .. } => files.aof = None,
+                _ => {}
+            }
+        }
+        if let Target::Rewrite { begins: Some(_), .. } = target {
+            if !is_good {
+                self.shards.iter_mut().for_each(|shard| shard.set_recording(false));
+            }
+            self.refresh_holds();
+        }
+    }
+}
+
+/// What a snapshot notes of how keys are used: what the eviction policy looks at.
+fn access_notes(config: &crate::config::Config) -> rdb::AccessNotes {
+    use crate::config::MaxmemoryPolicy as Policy;
+    match config.memory.maxmemory_policy {
+        Policy::VolatileLru | Policy::AllkeysLru => rdb::AccessNotes::Idle,
+        Policy::VolatileLfu | Policy::AllkeysLfu => rdb::AccessNotes::Frequency(lfu_options(config)),
+        _ => rdb::AccessNotes::None,
+    }
+}

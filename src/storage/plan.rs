@@ -1,0 +1,466 @@
+//! What is loaded at start, and how the append-only file goes on: decided from what the folder holds.
+//!
+//! Where the append-only file is on, it is what counts: our own of the generation that `ringward.manifest` names, else
+//! a stock Redis's (its manifest, or the single file of Redis before 7), else, unlike Redis, a snapshot: Redis would
+//! start empty there, and overwrite the snapshot later. Where it is off, a snapshot counts: our own, else a stock
+//! `dump.rdb`.
+//!
+//! Files that were written by as many shards as there are now are *own*: each shard loads its own. Others are
+//! *foreign*: every core reads all snapshots and takes its keys, then the commands of the logs run as if clients sent
+//! them. After foreign files the append-only file begins a new generation.
+//!
+//! Invariant: what a manifest names is there, with its length, or the server does not start.
+
+use std::path::{Path, PathBuf};
+
+use super::aofset::{folder_named, AofSet, ShardFolder, TOP_MANIFEST};
+use super::manifest::Manifest;
+use super::snapshots::{is_file_name, manifest_name, Replaced, SnapshotSet};
+use crate::base::ids::ShardId;
+
+/// The folder, as the planner looks at it.
+pub trait Folder {
+    /// A file's contents; none if there is no such file.
+    ///
+    /// # Errors
+    /// It cannot be read: the system's words.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String>;
+
+    /// A file's length, and when it was last changed, in nanoseconds since the epoch.
+    fn stat(&self, path: &Path) -> Option<(u64, u64)>;
+
+    /// The names in a folder, of which there may be none.
+    fn list(&self, path: &Path) -> Vec<String>;
+}
+
+/// What the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// `appendonly`.
+    pub appendonly: bool,
+    /// `appenddirname`.
+    pub aof_folder: String,
+    /// `appendfilename`.
+    pub aof_name: String,
+    /// `dbfilename`.
+    pub dbfilename: String,
+    /// How many shards there are now.
+    pub shards: u16,
+}
+
+/// A file to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+    /// Of an increment the number of its cut, of a base of ours too; zero of others.
+    pub cut: u64,
+    /// Whether it is the last of its log: only there may the end be torn.
+    pub is_last: bool,
+}
+
+/// One log: what a stock server or one shard has written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// What the increments build on: an RDB file, or commands.
+    pub base: Option<LoadFile>,
+    /// Commands, in order.
+    pub increments: Vec<LoadFile>,
+    /// The manifest of a shard's own log.
+    pub manifest: Manifest,
+}
+
+/// What is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Nothing is there.
+    Nothing,
+    /// Each shard's own snapshot.
+    OwnSnapshots(Vec<LoadFile>),
+    /// Each shard's own log.
+    OwnLogs(Vec<Log>),
+    /// Snapshots of another number of shards, or of a stock server.
+    ForeignSnapshots(Vec<LoadFile>),
+    /// Logs of another number of shards, or of a stock server.
+    ForeignLogs(Vec<Log>),
+}
+
+/// How the append-only file goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AofStart {
+    /// It is off.
+    Off,
+    /// Each shard goes on with the log that it has loaded.
+    Resume(AofSet),
+    /// A new generation begins with what was loaded.
+    Begin(AofSet),
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What to load.
+    pub load: Load,
+    /// What then.
+    pub aof: AofStart,
+    /// The generation that counts, or zero; one that begins later, by CONFIG SET, has the next number.
+    pub generation: u64,
+    /// The number of the snapshot that is there.
+    pub snapshot_id: u64,
+    /// A stock snapshot that lies there: the next snapshot makes it out of date.
+    pub stock: Option<Replaced>,
+    /// Files that nothing names: left over.
+    pub leftovers: Vec<PathBuf>,
+    /// The folder of the append-only file.
+    pub aof_folder: PathBuf,
+    /// What people should know.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Looks at the folder and decides.
+    ///
+    /// # Errors
+    /// What is there cannot be trusted: which file, and what is wrong with it.
+    pub fn make(folder: &dyn Folder, options: &PlanOptions) -> Result<Plan, String> {
+        let aof_folder = PathBuf::from(&options.aof_folder);
+        let mut plan = Plan {
+            load: Load::Nothing,
+            aof: AofStart::Off,
+            generation: 0,
+            snapshot_id: 0,
+            stock: None,
+            leftovers: Vec::new(),
+            aof_folder: aof_folder.clone(),
+            notes: Vec::new(),
+        };
+        let top = aof_folder.join(TOP_MANIFEST);
+        let set = match folder.read(&top)? {
+            Some(text) => Some(
+                AofSet::parse(&text)
+                    .map_err(|reason| format!("The AOF manifest {}: {reason}", top.display()))?,
+            ),
+            None => None,
+        };
+        plan.generation = set.map_or(0, |set| set.generation);
+        let snapshots = plan.find_snapshots(folder, options)?;
+        if !options.appendonly {
+            plan.load = snapshots;
+            return Ok(plan);
+        }
+        let begins = AofSet { generation: plan.generation + 1, shards: options.shards };
+        plan.aof = AofStart::Begin(begins);
+        if let Some(set) = set {
+            let logs = (0..set.shards)
+                .map(|shard| {
+                    let files = ShardFolder::new(&aof_folder, &options.aof_name, set, ShardId(shard));
+                    log_of(folder, &files.path, &options.aof_name)?.ok_or_else(|| {
+                        format!(
+                            "{} names generation {} of {} shards, but {} is not there",
+                            top.display(),
+                            set.generation,
+                            set.shards,
+                            files.manifest().display()
+                        )
+                    })
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            plan.find_leftovers(folder, options, set, &logs);
+            if set.shards == options.shards {
+                plan.aof = AofStart::Resume(set);
+                plan.load = Load::OwnLogs(logs);
+            } else {
+                plan.notes.push(format!(
+                    "The AOF was written by {} shards and is taken over by {}",
+                    set.shards, options.shards
+                ));
+                plan.load = Load::ForeignLogs(logs);
+            }
+            return Ok(plan);
+        }
+        if let Some(log) = log_of(folder, &aof_folder, &options.aof_name)? {
+            plan.notes.push(format!("Taking over the AOF of a stock server in {}", aof_folder.display()));
+            plan.load = Load::ForeignLogs(vec![log]);
+            return Ok(plan);
+        }
+        let single = PathBuf::from(&options.aof_name);
+        if let Some((bytes, _)) = folder.stat(&single) {
+            plan.notes.push(format!("Taking over the single AOF file {}", single.display()));
+            let file = LoadFile { path: single, bytes, cut: 0, is_last: true };
+            plan.load = Load::ForeignLogs(vec![Log { increments: vec![file], ..Log::default() }]);
+            return Ok(plan);
+        }
+        if snapshots != Load::Nothing {
+            plan.notes.push("The AOF is on but there is none yet: it begins with the snapshot".to_owned());
+        }
+        plan.load = snapshots;
+        Ok(plan)
+    }
+
+    fn find_snapshots(&mut self, folder: &dyn Folder, options: &PlanOptions) -> Result<Load, String> {
+        let stock_path = PathBuf::from(&options.dbfilename);
+        let stock = folder.stat(&stock_path).map(|(bytes, modified_ns)| Replaced { bytes, modified_ns });
+        self.stock = stock;
+        let manifest = manifest_name(&options.dbfilename);
+        let names = folder.list(Path::new("."));
+        let ours = names.iter().filter(|name| is_file_name(&options.dbfilename, name));
+        let Some(text) = folder.read(Path::new(&manifest))? else {
+            self.leftovers.extend(ours.map(PathBuf::from));
+            let Some(Replaced { bytes, .. }) = stock else { return Ok(Load::Nothing) };
+            self.notes.push(format!("Taking over the snapshot {} of a stock server", options.dbfilename));
+            let file = LoadFile { path: stock_path, bytes, cut: 0, is_last: true };
+            return Ok(Load::ForeignSnapshots(vec![file]));
+        };
+        let set = SnapshotSet::parse(&text)
+            .map_err(|reason| format!("The snapshot's manifest {manifest}: {reason}"))?;
+        if stock.is_some() && set.replaces != stock {
+            return Err(format!(
+                "Both {} and {manifest} are here, and it cannot be told which is newer: {} was put here after the \
+                 snapshot of the manifest was made. Remove one of them (the manifest with the files it names)",
+                options.dbfilename, options.dbfilename
+            ));
+        }
+        if stock.is_some() {
+            self.leftovers.push(stock_path);
+            self.stock = None;
+        }
+        let mut files = Vec::new();
+        for file in &set.files {
+            let path = PathBuf::from(&file.name);
+            match folder.stat(&path) {
+                None => return Err(format!("{manifest} names {}, which is not there", file.name)),
+                Some((bytes, _)) if bytes != file.bytes => {
+                    return Err(format!(
+                        "{manifest} says that {} has {} bytes, but it has {bytes}",
+                        file.name, file.bytes
+                    ));
+                }
+                Some((bytes, _)) => files.push(LoadFile { path, bytes, cut: 0, is_last: true }),
+            }
+        }
+        let is_named = |name: &&String| set.files.iter().any(|file| file.name == **name);
+        self.leftovers.extend(ours.filter(|name| !is_named(name)).map(PathBuf::from));
+        self.snapshot_id = set.id;
+        Ok(match set.shards() == options.shards {
+            true => Load::OwnSnapshots(files),
+            false => Load::ForeignSnapshots(files),
+        })
+    }
+
+    /// Files of the append-only file's folder that no manifest names: of generations that are over or did not begin,
+    /// and of rewrites that did not come to their end.
+    fn find_leftovers(&mut self, folder: &dyn Folder, options: &PlanOptions, set: AofSet, logs: &[Log]) {
+        for name in folder.list(&self.aof_folder) {
+            let Some((of, shard)) = folder_named(&name) else { continue };
+            let path = self.aof_folder.join(&name);
+            let log = logs.get(shard.index()).filter(|_| of == set);
+            let manifest = format!("{}.manifest", options.aof_name);
+            for name in folder.list(&path) {
+                let is_named = |log: &Log| log.manifest.members().any(|member| member.name == name);
+                if log.is_none_or(|log| !is_named(log) && name != manifest) {
+                    self.leftovers.push(path.join(name));
+                }
+            }
+            if log.is_none() {
+                self.leftovers.push(path);
+            }
+        }
+    }
+}
+
+/// The log of which a manifest in this folder tells.
+fn log_of(folder: &dyn Folder, path: &Path, name: &str) -> Result<Option<Log>, String> {
+    let at = path.join(format!("{name}.manifest"));
+    let Some(text) = folder.read(&at)? else { return Ok(None) };
+    let manifest =
+        Manifest::parse(&text).map_err(|error| format!("The AOF manifest {}: {error}", at.display()))?;
+    let file = |name: &str, cut: u64| {
+        let path = path.join(name);
+        let (bytes, _) = folder
+            .stat(&path)
+            .ok_or_else(|| format!("{} names {}, which is not there", at.display(), path.display()))?;
+        Ok::<_, String>(LoadFile { path, bytes, cut, is_last: false })
+    };
+    let base = manifest.base.as_ref().map(|member| file(&member.name, member.seq)).transpose()?;
+    let mut increments = manifest
+        .increments
+        .iter()
+        .map(|member| file(&member.name, member.seq))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(last) = increments.last_mut() {
+        last.is_last = true;
+    }
+    Ok(Some(Log { base, increments, manifest }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Files(BTreeMap<PathBuf, Vec<u8>>);
+
+    impl Files {
+        fn with(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Files {
+            self.0.insert(path.into(), bytes.as_ref().to_vec());
+            self
+        }
+    }
+
+    impl Folder for Files {
+        fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
+            Ok(self.0.get(path).cloned())
+        }
+
+        fn stat(&self, path: &Path) -> Option<(u64, u64)> {
+            self.0.get(path).map(|bytes| (bytes.len() as u64, 42))
+        }
+
+        fn list(&self, path: &Path) -> Vec<String> {
+            let path = if path == Path::new(".") { Path::new("") } else { path };
+            let inside = self.0.keys().filter_map(|file| file.strip_prefix(path).ok());
+            let mut names: Vec<String> = inside
+                .filter_map(|rest| rest.components().next())
+                .map(|name| name.as_os_str().to_string_lossy().into_owned())
+                .collect();
+            names.dedup();
+            names
+        }
+    }
+
+    fn options(appendonly: bool, shards: u16) -> PlanOptions {
+        PlanOptions {
+            appendonly,
+            aof_folder: "appendonlydir".to_owned(),
+            aof_name: "appendonly.aof".to_owned(),
+            dbfilename: "dump.rdb".to_owned(),
+            shards,
+        }
+    }
+
+    /// Two shards' append-only file of generation 3.
+    fn aof() -> Files {
+        let manifest =
+            "file appendonly.aof.2.base.rdb seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
+        let mut files =
+            Files::default().with("appendonlydir/ringward.manifest", "format 1\ngeneration 3\nshards 2\n");
+        for shard in 0..2 {
+            let folder = format!("appendonlydir/g3-{shard}of2/appendonly.aof");
+            files = files
+                .with(&format!("{folder}.manifest"), manifest)
+                .with(&format!("{folder}.2.base.rdb"), "base")
+                .with(&format!("{folder}.2.incr.aof"), "increment");
+        }
+        files
+    }
+
+    fn snapshot() -> Files {
+        let manifest = "format 1\nid 7\nshards 2\nfile dump-7-0of2.rdb bytes 1 crc64 0 keys 0\n\
+                        file dump-7-1of2.rdb bytes 2 crc64 0 keys 0\n";
+        Files::default()
+            .with("dump.rdb.manifest", manifest)
+            .with("dump-7-0of2.rdb", "a")
+            .with("dump-7-1of2.rdb", "bb")
+    }
+
+    #[test]
+    fn an_empty_folder_is_a_beginning() {
+        let plan = Plan::make(&Files::default(), &options(false, 2)).unwrap();
+        assert_eq!((plan.load, plan.aof), (Load::Nothing, AofStart::Off));
+        let plan = Plan::make(&Files::default(), &options(true, 2)).unwrap();
+        assert_eq!(plan.load, Load::Nothing);
+        assert_eq!(plan.aof, AofStart::Begin(AofSet { generation: 1, shards: 2 }));
+    }
+
+    #[test]
+    fn an_own_log_is_gone_on_with_and_another_number_of_shards_makes_it_foreign() {
+        let plan = Plan::make(&aof(), &options(true, 2)).unwrap();
+        assert!(
+            matches!(&plan.load, Load::OwnLogs(logs) if logs.len() == 2 && logs[0].increments[0].is_last)
+        );
+        assert_eq!(plan.aof, AofStart::Resume(AofSet { generation: 3, shards: 2 }));
+        assert_eq!(plan.leftovers, [] as [PathBuf; 0]);
+        let plan = Plan::make(&aof(), &options(true, 3)).unwrap();
+        assert!(matches!(&plan.load, Load::ForeignLogs(logs) if logs.len() == 2));
+        assert_eq!(plan.aof, AofStart::Begin(AofSet { generation: 4, shards: 3 }));
+    }
+
+    #[test]
+    fn an_own_snapshot_is_loaded_if_the_log_is_off() {
+        let plan = Plan::make(&snapshot(), &options(false, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::OwnSnapshots(files) if files[1].bytes == 2));
+        assert_eq!(plan.snapshot_id, 7);
+        let plan = Plan::make(&snapshot(), &options(true, 1)).unwrap();
+        assert!(matches!(&plan.load, Load::ForeignSnapshots(files) if files.len() == 2));
+        assert_eq!(plan.notes.len(), 1);
+    }
+
+    #[test]
+    fn a_stock_servers_files_are_taken_over() {
+        let stock = Files::default().with("dump.rdb", "REDIS");
+        let plan = Plan::make(&stock, &options(false, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::ForeignSnapshots(files) if files.len() == 1));
+        assert_eq!(plan.stock, Some(Replaced { bytes: 5, modified_ns: 42 }));
+        let single = stock.with("appendonly.aof", "*1");
+        let plan = Plan::make(&single, &options(true, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::ForeignLogs(logs) if logs[0].base.is_none()));
+        let multi = single
+            .with("appendonlydir/appendonly.aof.manifest", "file a seq 1 type b\nfile i seq 1 type i\n")
+            .with("appendonlydir/a", "REDIS")
+            .with("appendonlydir/i", "*1");
+        let plan = Plan::make(&multi, &options(true, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::ForeignLogs(logs) if logs[0].base.is_some()));
+    }
+
+    #[test]
+    fn what_a_manifest_names_must_be_there_and_whole() {
+        let mut files = snapshot();
+        files.0.remove(Path::new("dump-7-1of2.rdb"));
+        assert!(Plan::make(&files, &options(false, 2)).unwrap_err().contains("which is not there"));
+        let files = snapshot().with("dump-7-1of2.rdb", "longer");
+        assert!(Plan::make(&files, &options(false, 2)).unwrap_err().contains("has 2 bytes, but it has 6"));
+        for missing in ["appendonly.aof.manifest", "appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof"] {
+            let mut files = aof();
+            files.0.remove(&Path::new("appendonlydir/g3-1of2").join(missing));
+            let error = Plan::make(&files, &options(true, 2)).unwrap_err();
+            assert!(error.contains(missing), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_stock_snapshot_beside_our_own_is_refused_unless_ours_is_known_to_be_newer() {
+        let both = snapshot().with("dump.rdb", "REDIS");
+        assert!(Plan::make(&both, &options(false, 2)).unwrap_err().contains("cannot be told which is newer"));
+        let mut text = both.0[Path::new("dump.rdb.manifest")].clone();
+        text.extend_from_slice(b"replaces bytes 5 modified_ns 42\n");
+        let both = both.with("dump.rdb.manifest", text);
+        let plan = Plan::make(&both, &options(false, 2)).unwrap();
+        assert!(matches!(plan.load, Load::OwnSnapshots(_)));
+        assert_eq!(plan.leftovers, [PathBuf::from("dump.rdb")]);
+    }
+
+    #[test]
+    fn what_nothing_names_is_left_over() {
+        let files = aof()
+            .with("appendonlydir/g2-0of1/appendonly.aof.1.incr.aof", "")
+            .with("appendonlydir/g3-0of2/temp-appendonly.aof.base", "")
+            .with("appendonlydir/notes.txt", "")
+            .with("temp-dump-9-0of2.rdb", "")
+            .with("dump-old.rdb", "");
+        let plan = Plan::make(&files, &options(true, 2)).unwrap();
+        let names: Vec<_> = plan.leftovers.iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(
+            names,
+            [
+                "temp-dump-9-0of2.rdb",
+                "appendonlydir/g2-0of1/appendonly.aof.1.incr.aof",
+                "appendonlydir/g2-0of1",
+                "appendonlydir/g3-0of2/temp-appendonly.aof.base",
+            ]
+        );
+    }
+}
