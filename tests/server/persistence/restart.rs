@@ -320,24 +320,24 @@ fn what_expires_while_no_server_runs_is_gone() {
         let server = home.run(2, args);
         let mut client = server.client();
         for key in 0..50 {
-            client.run(&format!("SET s{key} x PX 300"));
+            client.run(&format!("SET s{key} x PX 3000"));
             client.run(&format!("APPEND s{key} y"));
             client.run(&format!("RPUSH l{key} x"));
-            client.run(&format!("PEXPIRE l{key} 300"));
+            client.run(&format!("PEXPIRE l{key} 3000"));
             client.run(&format!("RPUSH l{key} y"));
             client.run(&format!("HSET h{key} f 1 g 2"));
-            client.run(&format!("HPEXPIRE h{key} 300 FIELDS 1 f"));
+            client.run(&format!("HPEXPIRE h{key} 3000 FIELDS 1 f"));
             client.run(&format!("HINCRBY h{key} f 5"));
-            client.run(&format!("SET kept{key} x PX 300"));
+            client.run(&format!("SET kept{key} x PX 3000"));
             client.run(&format!("PERSIST kept{key}"));
-            client.run(&format!("SET longer{key} x PX 300"));
+            client.run(&format!("SET longer{key} x PX 3000"));
             client.run(&format!("PEXPIRE longer{key} 100000000"));
         }
         if args.is_empty() {
             client.ok("SAVE");
         }
         kill(server);
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(3100));
         let server = home.run(later, args);
         let mut client = server.client();
         for (pattern, count) in [("s*", 0), ("l?", 0), ("l??", 0), ("h*", 50), ("kept*", 50), ("longer*", 50)]
