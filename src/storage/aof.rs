@@ -59,10 +59,16 @@ pub enum AofEvent {
     SyncFailed(Failure),
     /// The log that was loaded is open.
     Opened,
-    /// The increment of a cut is open and in the manifest.
-    Switched,
-    /// It could not be made: records go to the old one, and the rewrite is to be given up.
-    SwitchFailed(Failure),
+    /// The increment of this cut is open and in the manifest, and what came before it is on the disk. If the file was
+    /// broken that cannot be said; then the base of this cut makes it good.
+    Switched {
+        /// Which cut.
+        cut: u64,
+        /// Whether what came before is on the disk.
+        is_whole: bool,
+    },
+    /// The increment of this cut could not be made: records go to the old one, and the rewrite is to be given up.
+    SwitchFailed(u64, Failure),
     /// The new base is in the manifest, or could not be put there.
     Committed(Result<(), Failure>),
 }
@@ -89,8 +95,8 @@ pub struct Aof {
     increments_bytes: u64,
     /// Appended, not yet being written.
     queue: Vec<u8>,
-    /// What was appended after a cut whose increment is not there yet.
-    next: Option<Next>,
+    /// What was appended after each cut whose increment is not there yet.
+    next: VecDeque<Next>,
     /// A base that is to be put into the manifest.
     commit: Option<Commit>,
     appended: u64,
@@ -161,7 +167,7 @@ impl Aof {
             rewritten_bytes: 0,
             increments_bytes: 0,
             queue: Vec::new(),
-            next: None,
+            next: VecDeque::new(),
             commit: None,
             appended: 0,
             written: 0,
@@ -231,7 +237,7 @@ impl Aof {
     /// Takes records; `bytes` is left empty, perhaps with other memory.
     pub fn append(&mut self, bytes: &mut Vec<u8>) {
         self.appended += bytes.len() as u64;
-        let queue = self.next.as_mut().map_or(&mut self.queue, |next| &mut next.queue);
+        let queue = self.next.back_mut().map_or(&mut self.queue, |next| &mut next.queue);
         if queue.is_empty() {
             std::mem::swap(queue, bytes);
         } else {
@@ -253,8 +259,8 @@ impl Aof {
 
     /// What is appended from now on belongs to the increment of this number.
     pub fn cut(&mut self, cut: u64) {
-        debug_assert!(self.next.is_none() && cut > self.newest_cut(), "cut {cut}");
-        self.next = Some(Next { cut, queue: Vec::new() });
+        debug_assert!(cut > self.next.back().map_or(self.newest_cut(), |next| next.cut), "cut {cut}");
+        self.next.push_back(Next { cut, queue: Vec::new() });
     }
 
     /// A base was written, and synced, to `ShardFolder::temporary_base`: it takes its place in the manifest, and what
@@ -287,7 +293,7 @@ impl Aof {
 
     /// Bytes that wait in memory.
     pub fn waiting_bytes(&self) -> usize {
-        self.queue.len() + self.next.as_ref().map_or(0, |next| next.queue.len())
+        self.queue.len() + self.next.iter().map(|next| next.queue.len()).sum::<usize>()
     }
 
     /// Bytes in its files.
@@ -319,7 +325,7 @@ impl Aof {
     /// Whether everything that was appended is on the disk and nothing is under way: it may be closed.
     pub fn is_quiet(&self) -> bool {
         let is_idle = matches!(self.work, Work::Idle) && self.syncing.is_none();
-        is_idle && self.waiting_bytes() == 0 && self.next.is_none() && self.synced == self.written
+        is_idle && self.waiting_bytes() == 0 && self.next.is_empty() && self.synced == self.written
     }
 
     /// Whether it will never be quiet: the disk refuses.
@@ -369,7 +375,7 @@ impl Aof {
             return None;
         }
         // Where a sync has failed what is queued stays: only a new base can make it good.
-        if let Some(next) = self.next.as_ref() {
+        if let Some(next) = self.next.front() {
             let (cut, file) = (next.cut, self.next_file);
             self.open_number();
             let member = self.folder.increment(cut);
@@ -508,7 +514,7 @@ impl Aof {
         (cut, file): (u64, FileId),
         events: &mut Vec<AofEvent>,
     ) {
-        let Some(next) = self.next.take() else { return };
+        let Some(next) = self.next.pop_front() else { return };
         let was_open = self.file.is_some();
         match result {
             Ok(()) => {
@@ -522,7 +528,7 @@ impl Aof {
                 } else {
                     self.synced = self.written;
                 }
-                events.push(AofEvent::Switched);
+                events.push(AofEvent::Switched { cut, is_whole: !self.broken });
                 events.push(AofEvent::Progress);
             }
             Err(failure) => {
@@ -532,7 +538,7 @@ impl Aof {
                     false if was_open && !self.broken => self.synced = self.written,
                     false => {}
                 }
-                events.push(AofEvent::SwitchFailed(failure));
+                events.push(AofEvent::SwitchFailed(cut, failure));
             }
         }
         self.queue.extend_from_slice(&next.queue);

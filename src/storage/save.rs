@@ -188,9 +188,4 @@ impl SnapshotWriter {
             (Stage::Open | Stage::Ending(_), Ok(())) => None,
         }
     }
-
-    /// The job that removes what a save that failed has left.
-    pub fn cleanup(self) -> Job {
-        Job { tag: self.tag, ops: self.removal() }
-    }
 }

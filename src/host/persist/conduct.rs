@@ -32,6 +32,8 @@ pub(super) struct Conducting {
     session: Option<u32>,
     /// Whether the transaction that cuts all shards is under way.
     is_cutting: bool,
+    /// Of the rewrite under way: shards of which what came before its cut is not known to be on the disk.
+    unready: u16,
     /// What the manifest that is being written is of.
     naming: Option<Target>,
     /// The files of the snapshot that counts: the next one makes them needless.
@@ -82,6 +84,7 @@ impl Conducting {
             conductor,
             session: None,
             is_cutting: false,
+            unready: 0,
             naming: None,
             snapshot: plan.map(snapshot_files).unwrap_or_default(),
             stock: plan.and_then(|plan| plan.stock),
@@ -139,6 +142,7 @@ impl<T: Ticks> Host<T> {
         };
         if let (Some(conducting), Target::Rewrite { cut, begins }) = (&mut self.persist.conducting, target) {
             conducting.newest_cut = cut;
+            conducting.unready = conducting.troubles.len() as u16;
             if let Some(set) = begins {
                 conducting.generation = set.generation;
                 conducting.set = Some(set);
@@ -257,12 +261,33 @@ impl<T: Ticks> Host<T> {
         self.conduct(|conductor, orders| conductor.named(result, now, orders));
     }
 
+    /// What a shard's append-only file had before the cut of the rewrite is on the disk. Once that is so of all shards
+    /// bases may take their places. A base that did so before would have transactions in it of which another shard's
+    /// part may still be lost, and with the old increment what shows it.
+    pub(super) fn conduct_ready(&mut self) {
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        if conducting.unready == 0 {
+            return;
+        }
+        conducting.unready -= 1;
+        if let (0, Some(Target::Rewrite { cut, .. })) = (conducting.unready, conducting.conductor.target()) {
+            self.tell_all(|| PersistMail::Commit(cut));
+        }
+    }
+
     /// A shard has done its part.
     pub(super) fn conduct_shard_done(
         &mut self,
         shard: ShardId,
         result: Result<Option<SnapshotFile>, String>,
     ) {
+        if let (Some(conducting), Err(_)) = (&mut self.persist.conducting, &result) {
+            // The others wait for it; they are told once.
+            let waiting = std::mem::take(&mut conducting.unready);
+            if let (1.., Some(Target::Rewrite { cut, .. })) = (waiting, conducting.conductor.target()) {
+                self.tell_all(|| PersistMail::GiveUp(cut));
+            }
+        }
         let now = self.now;
         self.conduct(|conductor, orders| conductor.shard_done(shard, result, now, orders));
     }

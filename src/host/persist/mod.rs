@@ -108,6 +108,12 @@ pub struct Trouble {
 pub enum PersistMail {
     /// To core 0: a shard has done its part of a save.
     ShardDone(ShardId, Result<Option<SnapshotFile>, String>),
+    /// To core 0: what a shard's append-only file had before the cut of a rewrite is on the disk.
+    ShardReady,
+    /// To all: it is of all shards. Now bases of this cut may be committed.
+    Commit(u64),
+    /// To all: a shard's part of this rewrite has failed before that. No base of this cut may be.
+    GiveUp(u64),
     /// To core 0: a shard's append-only file cannot be written, or can again.
     ShardTrouble(ShardId, Option<String>),
     /// To core 0: a core's shards are loaded.
@@ -311,8 +317,8 @@ impl<T: Ticks> Host<T> {
                 self.tell_trouble(place, None);
             }
             AofEvent::Opened => self.resumed(place),
-            AofEvent::Switched => self.switched(place),
-            AofEvent::SwitchFailed(failure) => self.switch_failed(place, failure.text),
+            AofEvent::Switched { cut, is_whole } => self.switched(place, cut, is_whole),
+            AofEvent::SwitchFailed(cut, failure) => self.switch_failed(place, cut, failure.text),
             AofEvent::Committed(result) => {
                 self.committed(place, result.map_err(|failure| failure.text));
             }
@@ -328,6 +334,9 @@ impl<T: Ticks> Host<T> {
     pub(super) fn take_persist_mail(&mut self, from: CoreId, mail: PersistMail) {
         match mail {
             PersistMail::ShardDone(shard, result) => self.conduct_shard_done(shard, result),
+            PersistMail::ShardReady => self.conduct_ready(),
+            PersistMail::Commit(cut) => self.commit_bases(cut),
+            PersistMail::GiveUp(cut) => self.give_up_bases(cut),
             PersistMail::ShardTrouble(shard, trouble) => self.conduct_trouble(shard, trouble),
             PersistMail::Loaded(result) => self.conduct_loaded(from, result),
             PersistMail::Scanned(scans) => self.conduct_scanned(scans),

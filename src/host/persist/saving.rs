@@ -4,8 +4,8 @@
 //! cut -> Walking (bytes go to the file as they come) -> Ending (the file is synced) -> [Committing] -> reported
 //! ```
 //!
-//! A rewrite also switches the append-only file to its next increment; its base is committed only when both the base is
-//! whole and the increment is open.
+//! A rewrite also switches the append-only file to its next increment. Its base is committed only when it is whole, and
+//! all shards have switched: what all of them recorded before the cut is on the disk.
 
 use std::path::PathBuf;
 
@@ -30,8 +30,12 @@ pub(super) struct Save {
     target: Target,
     writer: SnapshotWriter,
     stage: Stage,
-    /// Of a rewrite: whether the next increment is open.
-    is_switched: bool,
+    /// Whether the base may be committed.
+    may_commit: bool,
+    /// Of a rewrite: whether core 0 knows that what was recorded before the cut is on the disk.
+    is_ready: bool,
+    /// Why it fails.
+    failure: Option<String>,
     /// The length of the base, once it is whole.
     whole: Option<u64>,
     keys: u64,
@@ -105,7 +109,9 @@ impl<T: Ticks> Host<T> {
             target,
             writer,
             stage: Stage::Walking,
-            is_switched: !matches!(target, Target::Rewrite { .. }),
+            may_commit: false,
+            is_ready: false,
+            failure: None,
             whole: None,
             keys,
             crc64: 0,
@@ -199,11 +205,14 @@ impl<T: Ticks> Host<T> {
                 self.save_whole(place);
             }
             Some(Saved::Failed(failure)) => self.fail_save(place, failure.text),
-            Some(Saved::Abandoned) => self.end_save(place, Err("it was given up".to_owned())),
+            Some(Saved::Abandoned) => {
+                let reason = save.failure.take().unwrap_or_default();
+                self.end_save(place, Err(reason));
+            }
         }
     }
 
-    /// The file is whole: a snapshot is done, a base is committed once the increment is there that goes on from it.
+    /// The file is whole: a snapshot is done, a base is committed once it may be.
     fn save_whole(&mut self, place: usize) {
         let files = &mut self.persist.shards[place];
         let Some(save) = &mut files.save else { return };
@@ -216,7 +225,7 @@ impl<T: Ticks> Host<T> {
                 let file = SnapshotFile { name, bytes, crc64: save.crc64, keys: save.keys };
                 self.end_save(place, Ok(Some(file)));
             }
-            Target::Rewrite { cut, .. } if save.is_switched && save.stage == Stage::Ending => {
+            Target::Rewrite { cut, .. } if save.may_commit && save.stage == Stage::Ending => {
                 save.stage = Stage::Committing;
                 if let Some(aof) = &mut files.aof {
                     let base = aof.folder().base(cut, self.config.persistence.aof_use_rdb_preamble);
@@ -227,45 +236,81 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// The increment of a rewrite is open.
-    pub(super) fn switched(&mut self, place: usize) {
-        if let Some(save) = &mut self.persist.shards[place].save {
-            save.is_switched = true;
-            self.save_whole(place);
-        } else {
+    /// A shard's rewrite of this cut, if it is not over.
+    fn rewrite(&mut self, place: usize, cut: u64) -> Option<&mut Save> {
+        let save = self.persist.shards[place].save.as_deref_mut()?;
+        matches!(save.target, Target::Rewrite { cut: of, .. } if of == cut).then_some(save)
+    }
+
+    /// The increment of a cut is open.
+    pub(super) fn switched(&mut self, place: usize, cut: u64, is_whole: bool) {
+        let Some(save) = self.rewrite(place, cut) else {
             // At start a shard has caught up with the cut of the others.
-            self.resumed(place);
+            return self.resumed(place);
+        };
+        match is_whole {
+            true => self.ready(place, cut),
+            // Its base is what makes it good, and waits for nobody.
+            false => {
+                save.may_commit = true;
+                self.save_whole(place);
+            }
         }
     }
 
     /// It is not: the rewrite is given up.
-    pub(super) fn switch_failed(&mut self, place: usize, reason: String) {
+    pub(super) fn switch_failed(&mut self, place: usize, cut: u64, reason: String) {
         tracing::warn!("Can't begin a new AOF increment: {reason}");
-        if self.persist.shards[place].save.is_some() {
+        if self.rewrite(place, cut).is_some() {
             self.fail_save(place, reason);
+        }
+    }
+
+    fn ready(&mut self, place: usize, cut: u64) {
+        if let Some(save) = self.rewrite(place, cut).filter(|save| !save.is_ready) {
+            save.is_ready = true;
+            self.post(CoreId(0), Rare::Persist(PersistMail::ShardReady));
+        }
+    }
+
+    /// All shards have switched.
+    pub(super) fn commit_bases(&mut self, cut: u64) {
+        for place in 0..self.shards.len() {
+            if let Some(save) = self.rewrite(place, cut) {
+                save.may_commit = true;
+                self.save_whole(place);
+            }
+        }
+    }
+
+    /// They will not.
+    pub(super) fn give_up_bases(&mut self, cut: u64) {
+        for place in 0..self.shards.len() {
+            if self.rewrite(place, cut).is_some_and(|save| save.stage != Stage::Committing) {
+                self.fail_save(place, "another shard's part has failed".to_owned());
+            }
         }
     }
 
     /// The base is in the manifest, or is not.
     pub(super) fn committed(&mut self, place: usize, result: Result<(), String>) {
+        let target = self.persist.shards[place].save.as_ref().map(|save| save.target);
+        if let (Some(Target::Rewrite { cut, .. }), Ok(())) = (target, &result) {
+            self.ready(place, cut);
+        }
         self.end_save(place, result.map(|()| None));
     }
 
-    /// Something of a save could not be written.
+    /// Something of a save could not be written. It ends once nothing is left of it.
     fn fail_save(&mut self, place: usize, reason: String) {
         let files = &mut self.persist.shards[place];
-        let Some(save) = files.save.take() else { return };
-        self.shards[place].keyspace.abort_snapshot();
-        if !save.writer.is_busy() {
-            self.persist.jobs.push(save.writer.cleanup());
-            self.report_save(place, save.target, Err(reason));
-            return;
-        }
-        let mut save = save;
-        save.writer.abandon();
-        save.stage = Stage::Failing;
+        let Some(save) = files.save.as_mut().filter(|save| save.stage != Stage::Failing) else { return };
         tracing::warn!("A save of shard {} has failed: {reason}", self.shards[place].id().0);
-        files.save = Some(save);
+        self.shards[place].keyspace.abort_snapshot();
+        save.failure = Some(reason);
+        save.stage = Stage::Failing;
+        save.writer.abandon();
+        self.persist.jobs.extend(save.writer.poll());
     }
 
     fn end_save(&mut self, place: usize, result: Result<Option<SnapshotFile>, String>) {
