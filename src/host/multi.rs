@@ -331,6 +331,10 @@ impl<T: Ticks> Host<T> {
             (None, None) => ShardId(0),
         };
         let claims = program.claims(self.shape());
+        // A reply that waits for the disk is a transaction's.
+        if self.persist.holds && claims.iter().any(|(_, claims)| claims.is_exclusive()) {
+            return Err(Box::new(program));
+        }
         let is_alone = claims.iter().all(|(other, _)| *other == shard)
             && watched.iter().all(|watched| watched.shard == shard);
         let place = self.local[shard.index()].map(usize::from).filter(|_| is_alone);
