@@ -167,6 +167,14 @@ impl Plan {
                     })
                 })
                 .collect::<Result<Vec<_>, _>>()?;
+            for (log, shard) in logs.iter().zip((0..set.shards).map(ShardId)) {
+                // Every generation begins with both: a manifest that lacks one was cut off between two lines.
+                if log.base.is_none() || log.increments.is_empty() {
+                    let files = ShardFolder::new(&aof_folder, &options.aof_name, set, shard);
+                    let missing = if log.base.is_none() { "base" } else { "increment" };
+                    return Err(format!("The AOF manifest {} names no {missing}", files.manifest().display()));
+                }
+            }
             plan.find_leftovers(folder, options, set, &logs);
             if set.shards == options.shards {
                 plan.aof = AofStart::Resume(set);

@@ -60,6 +60,8 @@ enum Stop {
     Saving {
         asker: Option<Asker>,
         force: bool,
+        /// Whether it is being made: what was being saved before ends first.
+        is_begun: bool,
     },
     /// Everything goes to the disk.
     Flushing,
@@ -331,6 +333,7 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.tell_troubles();
+        self.save_before_stop();
     }
 
     /// What was there before this generation is needless.
@@ -561,7 +564,6 @@ impl<T: Ticks> Host<T> {
 
     /// SHUTDOWN, or a signal. An answer only if it is refused.
     fn take_shutdown(&mut self, asker: Asker, order: ShutdownOrder) -> Option<Answer> {
-        let now = self.now;
         if order.abort {
             let Some(conducting) = &mut self.persist.conducting else { return None };
             // Once everything goes to the disk there is no way back.
@@ -584,10 +586,19 @@ impl<T: Ticks> Host<T> {
         }
         tracing::warn!("Saving the final RDB snapshot before exiting.");
         let Some(conducting) = &mut self.persist.conducting else { return None };
-        conducting.stop = Stop::Saving { asker: Some(asker), force: order.force };
-        // If something else is being saved this one begins after it (`saved_before_stop` is told of each).
-        self.conduct(|conductor, orders| conductor.begin_snapshot(vec![OWN_ASKER], now, orders));
+        conducting.stop = Stop::Saving { asker: Some(asker), force: order.force, is_begun: false };
+        self.save_before_stop();
         None
+    }
+
+    /// Begins the snapshot that the stop waits for, unless something else is being saved, which comes to its end first.
+    fn save_before_stop(&mut self) {
+        let Some(conducting) = &self.persist.conducting else { return };
+        let Stop::Saving { asker, force, is_begun: false } = conducting.stop else { return };
+        let now = self.now;
+        let begun = self.conduct(|conductor, orders| conductor.begin_snapshot(vec![OWN_ASKER], now, orders));
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        conducting.stop = Stop::Saving { asker, force, is_begun: begun == Some(true) };
     }
 
     /// A signal asks the process to stop.
@@ -599,7 +610,7 @@ impl<T: Ticks> Host<T> {
 
     fn saved_before_stop(&mut self, is_good: bool) {
         let Some(conducting) = &mut self.persist.conducting else { return };
-        let Stop::Saving { asker, force } = conducting.stop else { return };
+        let Stop::Saving { asker, force, .. } = conducting.stop else { return };
         if is_good || force {
             return self.stop_all();
         }
