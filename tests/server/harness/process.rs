@@ -218,6 +218,17 @@ impl Start {
         Server { process, address, folder: self.folder, port: self.port }
     }
 
+    /// Starts it where it must give up while it loads, which is after it began to listen; its exit code, and what it said.
+    #[track_caller]
+    pub(crate) fn refused_after_loading(self) -> (i32, String) {
+        let server = self.spawn();
+        let status = eventually_some("the server gives up", || {
+            assert!(!server.log().contains("The data set is loaded"), "it serves:\n{}", server.log());
+            server.process.exited()
+        });
+        (status.code().unwrap_or(-1), server.log())
+    }
+
     /// Starts it where it must refuse to; its exit code, and what it said.
     #[track_caller]
     pub(crate) fn refused(self) -> (i32, String) {

@@ -10,6 +10,7 @@
 //! `RINGWARD_CRASHES` is how often the crash tests kill a server, all together.
 
 mod crash;
+mod faults;
 mod exchange;
 mod full;
 mod loading;

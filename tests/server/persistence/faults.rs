@@ -1,0 +1,348 @@
+//! Files that are torn, damaged, missing, stale or named by mistake.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ringward::base::key::shard_of_key;
+
+use super::super::harness::{words, Value};
+use super::{assert_same, kill, saved, survey, Home};
+
+/// What a client was told is in the files, also if the server is killed at once.
+const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
+/// A shard's newest increment.
+fn increment(home: &Home, shard: u16, shards: u16) -> PathBuf {
+    let part = format!("-{shard}of{shards}/");
+    let files = home.files();
+    let name = files.iter().rfind(|name| name.contains(&part) && name.ends_with(".incr.aof"));
+    home.path(name.unwrap_or_else(|| panic!("no increment: {files:?}")))
+}
+
+fn len(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().len()
+}
+
+fn truncate(path: &Path, len: u64) {
+    fs::File::options().write(true).open(path).unwrap().set_len(len).unwrap();
+}
+
+/// Keys on different shards of two.
+fn keys_on_both() -> [String; 2] {
+    [0, 1].map(|shard| {
+        let mut keys = (0..1000).map(|number| format!("key{number}"));
+        keys.find(|key| shard_of_key(key.as_bytes(), 2).0 == shard).unwrap()
+    })
+}
+
+/// The files of a server that was killed after these commands.
+fn with_last(before: &[&str], last: &[&str]) -> Home {
+    let home = Home::new();
+    let server = home.run(1, AOF);
+    let mut client = server.client();
+    for line in before.iter().chain(last) {
+        let reply = client.run(line);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+    }
+    kill(server);
+    home
+}
+
+#[test]
+fn a_torn_record_is_cut_off_at_every_byte() {
+    for last in [
+        &["SET last 1"][..],
+        &["SELECT 3", "SET last 1"],
+        &["MULTI", "SET last 1", "INCR last", "LPUSH list x", "EXEC"],
+    ] {
+        let whole = with_last(&["SET first 1", "RPUSH list a"], last);
+        let path = increment(&whole, 0, 1);
+        let full = len(&path);
+        let start = with_last(&["SET first 1", "RPUSH list a"], &[]);
+        let start = len(&increment(&start, 0, 1));
+        let step = if full - start > 60 { 7 } else { 3 };
+        for cut in (start + 1..full).step_by(step).chain([full - 1]) {
+            let home = whole.copy();
+            truncate(&increment(&home, 0, 1), cut);
+            let server = home.run(1, AOF);
+            assert!(server.log().contains("is torn"), "cut at {cut}:\n{}", server.log());
+            let mut client = server.client();
+            assert_eq!(client.run("DBSIZE").int(), 2, "cut at {cut}");
+            assert_eq!(client.run("LRANGE list 0 -1").items().len(), 1);
+            // What comes next stands where the torn record stood.
+            client.ok("SET next 2");
+            kill(server);
+            let server = home.run(1, AOF);
+            assert!(!server.log().contains("is torn"));
+            assert_eq!(server.client().run("MGET first next").items(), [Value::bulk("1"), Value::bulk("2")]);
+        }
+    }
+}
+
+#[test]
+fn a_torn_record_is_refused_where_truncated_logs_are() {
+    let home = with_last(&["SET first 1"], &["SET last 1"]);
+    let path = increment(&home, 0, 1);
+    let full = len(&path);
+    truncate(&path, full - 3);
+    let args = [AOF, &["--aof-load-truncated", "no"]].concat();
+    let (code, log) = home.start(1, &args).refused_after_loading();
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("Unexpected end of file reading the append only file"), "{log}");
+    assert!(log.contains("appendonly.aof.1.incr.aof") && log.contains("whole up to byte"), "{log}");
+    assert_eq!(len(&path), full - 3, "a refused file is left as it is");
+}
+
+#[test]
+fn damage_in_the_middle_is_refused_with_its_place() {
+    let whole = with_last(&["SET a 1", "SET b 2", "SET c 3"], &[]);
+    for (at, bytes, shards) in [(1u64, &b"x"[..], 1), (27, b"?", 1), (28, b"garbage", 1), (28, b"*9", 2)] {
+        let home = whole.copy();
+        let path = increment(&home, 0, 1);
+        fs::File::options().write(true).open(&path).unwrap().write_all_at(bytes, at).unwrap();
+        let (code, log) = home.start(shards, AOF).refused_after_loading();
+        assert_eq!(code, 1, "{log}");
+        assert!(log.contains("appendonly.aof.1.incr.aof"), "{log}");
+        if bytes != b"*9" {
+            assert!(log.contains("Bad file format reading the append only file"), "{log}");
+            assert!(log.contains(if at < 27 { "at byte 0" } else { "at byte 2" }), "{at}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_tail_of_zeros_is_refused_or_cut_off_but_never_loaded() {
+    // As a file system may leave it after the machine stopped.
+    let home = with_last(&["SET a 1"], &[]);
+    let path = increment(&home, 0, 1);
+    let full = len(&path);
+    truncate(&path, full + 100);
+    let (code, log) = home.start(1, AOF).refused_after_loading();
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains(&format!("at byte {full}")), "{log}");
+}
+
+#[test]
+fn half_a_transaction_is_not_loaded_and_nothing_after_it() {
+    for shards in [2, 3] {
+        for torn in [0, 1] {
+            let home = Home::new();
+            let server = home.run(2, AOF);
+            let mut client = server.client();
+            let [a, b] = keys_on_both();
+            client.ok(&format!("MSET {a} 1 {b} 1"));
+            let at = increment(&home, torn, 2);
+            let whole = len(&at);
+            client.ok(&format!("MSET {a} 2 {b} 2"));
+            client.ok(&format!("SET {a} 3"));
+            client.ok(&format!("SET {b} 3"));
+            client.ok(&format!("MSET {a} 4 {b} 4"));
+            kill(server);
+            truncate(&at, whole);
+            let server = home.run(shards, AOF);
+            let values = server.client().run(&format!("MGET {a} {b}"));
+            assert_eq!(values.items(), [Value::bulk("1"), Value::bulk("1")], "{shards} shards");
+        }
+    }
+}
+
+#[test]
+fn a_transactions_number_is_not_used_again() {
+    let home = Home::new();
+    let mut a_and_b = None;
+    // The first transactions of two lives, of which the second is torn.
+    for life in 1..=2 {
+        let server = home.run(2, AOF);
+        let mut client = server.client();
+        let [a, b] = keys_on_both();
+        let whole = len(&increment(&home, 1, 2));
+        client.ok(&format!("MSET {a} {life} {b} {life}"));
+        kill(server);
+        if life == 2 {
+            truncate(&increment(&home, 1, 2), whole);
+        }
+        a_and_b = Some(format!("MGET {a} {b}"));
+    }
+    let server = home.run(2, AOF);
+    let values = server.client().run(&a_and_b.unwrap());
+    assert_eq!(values.items(), [Value::bulk("1"), Value::bulk("1")]);
+}
+
+/// A folder with an append-only file that was rewritten once, and what is in it.
+fn rewritten() -> Home {
+    let home = Home::new();
+    let server = home.run(2, AOF);
+    let mut client = server.client();
+    for key in 0..20 {
+        client.ok(&format!("SET k{key} {key}"));
+    }
+    client.run("BGREWRITEAOF");
+    saved(&mut client);
+    client.ok("SET after 1");
+    kill(server);
+    home
+}
+
+#[test]
+fn a_member_of_the_log_that_is_missing_is_named() {
+    let whole = rewritten();
+    for name in whole.files().iter().filter(|name| name.contains("/g1-")) {
+        for shards in [2, 3] {
+            let home = whole.copy();
+            fs::remove_file(home.path(name)).unwrap();
+            let before = home.files();
+            let (code, log) = home.start(shards, AOF).refused_after_loading();
+            assert_eq!(code, 1, "{log}");
+            assert!(log.contains(name) && log.contains("is not there"), "{name}: {log}");
+            assert_eq!(home.files(), before, "a server that refuses removes nothing");
+        }
+    }
+}
+
+#[test]
+fn a_manifest_that_is_damaged_is_refused() {
+    let whole = rewritten();
+    for name in whole.files().iter().filter(|name| name.ends_with("manifest")) {
+        let text = fs::read(whole.path(name)).unwrap();
+        for damaged in [&text[..text.len() - 1], &text[..text.len() / 2], b"", b"nonsense\n"] {
+            let home = whole.copy();
+            fs::write(home.path(name), damaged).unwrap();
+            let before = home.files();
+            let (code, log) = home.start(2, AOF).refused_after_loading();
+            assert_eq!(code, 1, "{log}");
+            assert!(log.contains(name), "{name}: {log}");
+            assert_eq!(home.files(), before, "a server that refuses removes nothing");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_left_over_are_removed_and_others_are_not() {
+    let home = rewritten();
+    let expected = home.files();
+    let stale = [
+        "appendonlydir/g1-0of2/appendonly.aof.1.base.rdb",
+        "appendonlydir/g1-1of2/appendonly.aof.9.incr.aof",
+        "appendonlydir/g1-1of2/temp-appendonly.aof.base",
+        "appendonlydir/g2-0of3/appendonly.aof.manifest",
+        "temp-dump-123-0of2.rdb",
+    ];
+    let foreign = ["appendonlydir/mine.txt", "notes.txt", "dump-old.rdb", "appendonlydir/g2-old/x"];
+    for name in stale.iter().chain(&foreign) {
+        fs::create_dir_all(home.path(name).parent().unwrap()).unwrap();
+        fs::write(home.path(name), "REDIS0011 nonsense").unwrap();
+    }
+    let server = home.run(2, AOF);
+    assert_eq!(server.client().run("DBSIZE").int(), 21);
+    let mut files = expected;
+    files.extend(foreign.map(str::to_owned));
+    files.sort();
+    assert_eq!(home.files(), files);
+    for name in stale {
+        assert!(server.log().contains(&format!("Removed {name}, which was left over")), "{name}");
+    }
+}
+
+/// A folder with a snapshot of two shards.
+fn snapshot() -> Home {
+    let home = Home::new();
+    let server = home.run(2, &[]);
+    let mut client = server.client();
+    for key in 0..20 {
+        client.ok(&format!("SET k{key} {}", "v".repeat(key)));
+    }
+    client.ok("SAVE");
+    kill(server);
+    home
+}
+
+#[test]
+fn a_snapshot_of_which_a_file_is_missing_or_changed_is_refused() {
+    let whole = snapshot();
+    let files: Vec<_> = whole.files().into_iter().filter(|name| name.ends_with(".rdb")).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    for name in &files {
+        for shards in [2, 3] {
+            let home = whole.copy();
+            fs::remove_file(home.path(name)).unwrap();
+            let (_, log) = home.start(shards, &[]).refused_after_loading();
+            assert!(log.contains(name) && log.contains("is not there"), "{log}");
+            let home = whole.copy();
+            truncate(&home.path(name), len(&home.path(name)) - 1);
+            let (_, log) = home.start(shards, &[]).refused_after_loading();
+            assert!(log.contains(name) && log.contains("bytes, but it has"), "{log}");
+            let home = whole.copy();
+            let file = fs::File::options().write(true).open(home.path(name)).unwrap();
+            // In the middle of the values: the checksum tells.
+            file.write_all_at(b"#", len(&home.path(name)) - 15).unwrap();
+            let (_, log) = home.start(shards, &[]).refused_after_loading();
+            assert!(log.contains(name), "{log}");
+            assert_eq!(home.files(), whole.files());
+        }
+    }
+    let home = whole.copy();
+    fs::write(home.path("dump.rdb.manifest"), "format 1\n").unwrap();
+    let (_, log) = home.start(2, &[]).refused_after_loading();
+    assert!(log.contains("dump.rdb.manifest"), "{log}");
+    assert_eq!(home.files(), whole.files());
+}
+
+#[test]
+fn a_stock_snapshot_that_was_put_beside_ours_is_not_guessed_about() {
+    let home = snapshot();
+    fs::write(home.path("dump.rdb"), "REDIS0011 nonsense").unwrap();
+    let (_, log) = home.start(2, &[]).refused_after_loading();
+    assert!(log.contains("it cannot be told which is newer"), "{log}");
+}
+
+#[test]
+fn two_servers_do_not_share_a_folder() {
+    for args in [AOF, &["--save", "60 1"]] {
+        let home = Home::new();
+        let first = home.run(1, args);
+        let other = Home { folder: home.folder.clone(), ..Home::new() };
+        let (code, log) = other.start(1, args).refused_after_loading();
+        assert_eq!(code, 1, "{log}");
+        assert!(log.contains("Another server uses the files of"), "{log}");
+        // One that writes nothing by itself may.
+        kill(first);
+        let second = other.run(1, args);
+        assert_eq!(second.client().run("PING"), Value::simple("PONG"));
+    }
+}
+
+#[test]
+fn what_is_shut_down_while_it_rewrites_is_whole() {
+    let home = Home::new();
+    let server = home.run(2, AOF);
+    let mut client = server.client();
+    for part in 0..50 {
+        let pairs: Vec<_> = (0..100).map(|n| format!("k{part}:{n} {}", "x".repeat(500))).collect();
+        client.ok(&format!("MSET {}", pairs.join(" ")));
+    }
+    let before = survey(&mut client);
+    client.run("BGREWRITEAOF");
+    client.send(&words("SHUTDOWN"));
+    server.wait_exit();
+    let server = home.run(2, AOF);
+    assert_same(&before, &survey(&mut server.client()), "after");
+}
+
+#[test]
+fn a_shutdown_that_saves_waits_for_what_is_being_saved() {
+    for first in ["BGSAVE", "BGREWRITEAOF"] {
+        let home = Home::new();
+        let args = [AOF, &["--save", "10000 10000"]].concat();
+        let server = home.run(2, &args);
+        let mut client = server.client();
+        for part in 0..50 {
+            let pairs: Vec<_> = (0..100).map(|n| format!("k{part}:{n} {}", "x".repeat(500))).collect();
+            client.ok(&format!("MSET {}", pairs.join(" ")));
+        }
+        client.send(&[words(first), words("SHUTDOWN")].concat());
+        let status = server.wait_exit();
+        assert!(status.success(), "{first}:\n{}", server.log());
+        assert!(home.files().contains(&"dump.rdb.manifest".to_owned()), "{:?}", home.files());
+    }
+}
