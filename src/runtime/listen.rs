@@ -177,8 +177,11 @@ fn addresses(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// How long an address may be in use by a server that has just been killed: the kernel takes down its rings, and with
-/// them what they hold, after the process is gone.
-const IN_USE_MAX: Duration = Duration::from_secs(1);
+/// them what they hold, after the process is gone. That takes some 10 ms, and much longer where the machine is busy.
+const IN_USE_MAX: Duration = Duration::from_secs(3);
+
+/// How long to wait between two tries.
+const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
 fn listen_patiently(address: &SocketAddr, backlog: u32) -> io::Result<Listener> {
     let start = Instant::now();
@@ -188,7 +191,7 @@ fn listen_patiently(address: &SocketAddr, backlog: u32) -> io::Result<Listener> 
         if !listener.as_ref().is_err_and(is_in_use) || start.elapsed() >= IN_USE_MAX {
             return listener;
         }
-        std::thread::sleep(IN_USE_MAX / 50);
+        std::thread::sleep(IN_USE_PAUSE);
     }
 }
 
