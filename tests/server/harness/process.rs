@@ -189,6 +189,12 @@ impl Start {
         self
     }
 
+    /// Has it started by another program, which is given its arguments.
+    pub(crate) fn through(mut self, outer: impl FnOnce(&Command) -> Command) -> Start {
+        self.command = outer(&self.command);
+        self
+    }
+
     /// Changes the command in ways that are not foreseen here.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Command)) -> Start {
         change(&mut self.command);
