@@ -73,6 +73,9 @@ struct Running {
     shards: Vec<(ShardId, Vec<Vec<u8>>)>,
 }
 
+/// What the answers of a step are for, by shard and in their order.
+type Purposes = Vec<(ShardId, Vec<Purpose>)>;
+
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -338,7 +341,7 @@ impl Program {
 #[derive(Default)]
 struct Step {
     calls: Calls,
-    purposes: Vec<(ShardId, Vec<Purpose>)>,
+    purposes: Purposes,
 }
 
 impl Step {

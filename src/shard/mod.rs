@@ -11,6 +11,9 @@
 //!    place. The coordinator sends further steps, if there are any (EXEC has as many as its commands need), each when
 //!    the one before has been answered, and with the last of them, or alone, the release.
 //!
+//! Most transactions do not go that way: one that is a single step, and whose shards are on its client's core and one
+//! other, is tried directly (`host::direct`) and scheduled only if something stands in its way.
+//!
 //! Commands on one shard take part without a message: they run at once unless an intent stands against them, and
 //! then wait in the queue of that key, in order of arrival. While no transaction is about, that costs one comparison.
 //!
