@@ -25,6 +25,9 @@ use crate::session::{State, Wait};
 use crate::shard::locks::{Claims, Mode};
 use crate::shard::{Call, CallHead, OwnedCall};
 
+/// What EXEC runs where it cannot run at once, and its locks by shard.
+type Unready = (Box<Program>, Vec<(ShardId, Claims)>);
+
 const NESTED: CommandError = CommandError::new("ERR MULTI calls can not be nested");
 const WATCH_INSIDE: CommandError = CommandError::new("ERR WATCH inside MULTI is not allowed");
 const EXEC_WITHOUT: CommandError = CommandError::new("ERR EXEC without MULTI");
@@ -272,10 +275,10 @@ impl<T: Ticks> Host<T> {
         let program = Program::exec(items, proto);
         let flow = match self.exec_here(index, program, &watched) {
             Ok(flow) => flow,
-            Err(program) => {
+            Err((program, claims)) => {
                 let guards = watched.iter().map(|watched| self.guard(watched)).collect();
                 let account = self.account_of(index, Call { head, args });
-                self.begin_txn(Accounts::from_buf([account]), *program, guards)
+                self.begin_txn_with(Accounts::from_buf([account]), *program, claims, guards)
             }
         };
         // The shards have looked, or will before they hear of this: messages do not overtake each other on the way from
@@ -318,22 +321,18 @@ impl<T: Ticks> Host<T> {
         items
     }
 
-    /// Runs EXEC at once if all its data is on one shard of this core and free. Gives the program back if not.
-    fn exec_here(
-        &mut self,
-        index: u32,
-        mut program: Program,
-        watched: &[Watched],
-    ) -> Result<Flow, Box<Program>> {
+    /// Runs EXEC at once if all its data is on one shard of this core and free. Gives the program back if not, and its
+    /// claims.
+    fn exec_here(&mut self, index: u32, mut program: Program, watched: &[Watched]) -> Result<Flow, Unready> {
         let shard = match (program.only_shard(), watched.first()) {
             (Some(shard), _) => shard,
             (None, Some(watched)) => watched.shard,
             (None, None) => ShardId(0),
         };
-        let claims = program.claims(self.shape());
+        let claims = program.take_claims(self.shape());
         // A reply that waits for the disk is a transaction's.
         if self.persist.holds && claims.iter().any(|(_, claims)| claims.is_exclusive()) {
-            return Err(Box::new(program));
+            return Err((Box::new(program), claims));
         }
         let is_alone = claims.iter().all(|(other, _)| *other == shard)
             && watched.iter().all(|watched| watched.shard == shard);
@@ -350,7 +349,7 @@ impl<T: Ticks> Host<T> {
                 self.end_exec(index, program);
                 Ok(self.flow_of(index))
             } else {
-                Err(Box::new(program))
+                Err((Box::new(program), claims))
             };
         };
         let now = self.now;

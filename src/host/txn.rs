@@ -192,8 +192,19 @@ impl<T: Ticks> Host<T> {
         mut program: Program,
         guards: Vec<(ShardId, Claims, OwnedCall)>,
     ) -> Flow {
+        let claims = program.take_claims(self.shape());
+        self.begin_txn_with(accounts, program, claims, guards)
+    }
+
+    /// The same where the program's claims have been taken.
+    pub(super) fn begin_txn_with(
+        &mut self,
+        accounts: Accounts,
+        mut program: Program,
+        mut claims: Vec<(ShardId, Claims)>,
+        guards: Vec<(ShardId, Claims, OwnedCall)>,
+    ) -> Flow {
         let index = accounts[0].session;
-        let mut claims = program.claims(self.shape());
         let is_one_step = program.is_one_step();
         let mut rng = self.rng.clone();
         let first = program.advance(self.shape(), &mut [], &mut rng).unwrap_or(Advance::Done);

@@ -144,7 +144,7 @@ const WRONG_COUNT: CommandError = CommandError::new("ERR count should be greater
 /// The arguments as the log keeps them.
 pub fn trimmed(args: Args<'_>) -> OwnedArgs {
     let kept = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-    let mut owned = OwnedArgs::with_room(kept + 1);
+    let mut owned = OwnedArgs::with_room(kept + 1, 16 * kept);
     for arg in args.iter_from(0).take(kept) {
         match arg.split_at_checked(ARG_BYTES_MAX) {
             Some((head, rest)) if !rest.is_empty() => {

@@ -92,7 +92,10 @@ impl<'a> Args<'a> {
 
     /// A copy that owns its bytes, for a request that has to wait or to go to another core.
     pub fn to_owned(&self) -> OwnedArgs {
-        OwnedArgs::collect(self.iter_from(0))
+        let bytes = self.spans.iter().map(|span| span.len as usize).sum();
+        let mut owned = OwnedArgs::with_room(self.len(), bytes);
+        self.iter_from(0).for_each(|arg| owned.push(arg));
+        owned
     }
 }
 
@@ -104,9 +107,9 @@ pub struct OwnedArgs {
 }
 
 impl OwnedArgs {
-    /// None, with room for so many.
-    pub fn with_room(args: usize) -> Self {
-        OwnedArgs { bytes: Vec::new(), spans: Vec::with_capacity(args) }
+    /// None, with room for so many, and so many bytes in all.
+    pub fn with_room(args: usize, bytes: usize) -> Self {
+        OwnedArgs { bytes: Vec::with_capacity(bytes), spans: Vec::with_capacity(args) }
     }
 
     /// Copies the arguments given.

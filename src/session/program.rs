@@ -12,6 +12,8 @@
 //!
 //! Invariant: the calls of a step are answered in the order in which `advance` gave them.
 
+use smallvec::SmallVec;
+
 use super::coordinator::{self, Answer, Calls, Decision, Plan, PlannedPart, Replies, Shape};
 use crate::base::ids::ShardId;
 use crate::base::prng::Prng;
@@ -39,9 +41,6 @@ pub struct Program {
     form: Form,
     proto: Proto,
 }
-
-/// What the answers of a step are for, by shard.
-type Purposes = Vec<(ShardId, Vec<Purpose>)>;
 
 /// One command of a program.
 #[derive(Debug)]
@@ -156,15 +155,17 @@ impl Program {
         Program { items, replies, next: 0, next_other: 0, running, sent, held_back: None, form, proto }
     }
 
-    /// The locks of all commands together, by shard.
-    pub fn claims(&self, shape: Shape<'_>) -> Vec<(ShardId, Claims)> {
+    /// The locks of all commands together, by shard. To be asked for once: what was planned with the commands is taken
+    /// out of them.
+    pub fn take_claims(&mut self, shape: Shape<'_>) -> Vec<(ShardId, Claims)> {
         let mut all: Vec<(ShardId, Claims)> = Vec::new();
-        for item in &self.items {
+        for item in &mut self.items {
             match item {
                 Item::Single(shard, call) => join(&mut all, *shard, claims_of(shape, call)),
-                Item::Spread(_, parts) => {
-                    parts.iter().for_each(|part| join(&mut all, part.shard, part.claims.clone()));
-                }
+                Item::Spread(_, parts) => parts.iter_mut().for_each(|part| {
+                    let none = Claims::Keys(SmallVec::new());
+                    join(&mut all, part.shard, std::mem::replace(&mut part.claims, none));
+                }),
                 Item::Refused(_) | Item::Other(_) => {}
             }
         }

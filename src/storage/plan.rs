@@ -172,7 +172,10 @@ impl Plan {
                 if log.base.is_none() || log.increments.is_empty() {
                     let files = ShardFolder::new(&aof_folder, &options.aof_name, set, shard);
                     let missing = if log.base.is_none() { "base" } else { "increment" };
-                    return Err(format!("The AOF manifest {} names no {missing}", files.manifest().display()));
+                    return Err(format!(
+                        "The AOF manifest {} names no {missing}",
+                        files.manifest().display()
+                    ));
                 }
             }
             plan.find_leftovers(folder, options, set, &logs);

@@ -266,7 +266,13 @@ fn by_shard(
     let step = spec.keys.first().map_or(1, |keys| usize::from(keys.step));
     let mut parts: Vec<PlannedPart> = Vec::new();
     let mut part_of_shard = vec![u16::MAX; usize::from(shards)];
-    let mut order = Vec::new();
+    let mut order = Vec::with_capacity(args.len() / step);
+    // The shares are rarely equal.
+    let (args_each, bytes_each) = {
+        let bytes: usize = args.spans().iter().map(|span| span.len as usize).sum();
+        let each = |all: usize| (all * 5 / 4 / usize::from(shards) + 16).min(all);
+        (each(args.len()), each(bytes))
+    };
     for index in spec.key_indexes(args) {
         let key = args.at(index);
         let (shard, hash) = (shard_of_key(key, shards), hasher.hash(key));
@@ -274,9 +280,9 @@ fn by_shard(
         if *part == u16::MAX {
             *part = parts.len() as u16;
             let head = CallHead { first_key: hash, ..call.head };
-            let mut call = OwnedCall { head, args: OwnedArgs::with_room(args.len()) };
+            let mut call = OwnedCall { head, args: OwnedArgs::with_room(args_each, bytes_each) };
             call.args.push(args.at(0));
-            let claims = Claims::Keys(SmallVec::with_capacity(args.len() / step));
+            let claims = Claims::Keys(SmallVec::with_capacity(args_each / step));
             parts.push(PlannedPart { shard, claims, calls: vec![call] });
         }
         order.push(*part);
@@ -316,7 +322,10 @@ impl Plan {
         if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
             return Decision::Answer(error.to_vec());
         }
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(match self.merge {
+            Merge::Interleave(_) | Merge::Concat => replies.iter().map(|reply| reply.len()).sum(),
+            _ => 0,
+        });
         let mut reply = Reply::new(&mut out, head.proto);
         let sum = || replies.iter().filter_map(|r| reply::as_int(r)).sum::<i64>();
         let write = |name: &str, args: OwnedArgs, db| {

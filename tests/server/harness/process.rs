@@ -224,7 +224,8 @@ impl Start {
         Server { process, address, folder: self.folder, port: self.port }
     }
 
-    /// Starts it where it must give up while it loads, which is after it began to listen; its exit code, and what it said.
+    /// Starts it where it must give up while it loads, which is after it began to listen; its exit code, and what it
+    /// said.
     #[track_caller]
     pub(crate) fn refused_after_loading(self) -> (i32, String) {
         let server = self.spawn();

@@ -11,8 +11,8 @@ use super::{assert_same, info, kill, saved, serving, survey, Home};
 
 const AOF: &[&str] = &["--appendonly", "yes"];
 
-/// A disk of 4 MiB, mounted in the namespace of a server that `start` begins: the server's folder is on it. A path to it
-/// that this process can use, too, is `/proc/<pid>/root/...`.
+/// A disk of 4 MiB, mounted in the namespace of a server that `start` begins: the server's folder is on it. A path to
+/// it that this process can use, too, is `/proc/<pid>/root/...`.
 fn on_small_disk(home: &Home, args: &[&str]) -> Option<Server> {
     if !may_mount() {
         eprintln!("skipped: no file system can be mounted here");

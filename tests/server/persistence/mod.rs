@@ -10,8 +10,8 @@
 //! `RINGWARD_CRASHES` is how often the crash tests kill a server, all together.
 
 mod crash;
-mod faults;
 mod exchange;
+mod faults;
 mod full;
 mod loading;
 mod restart;
