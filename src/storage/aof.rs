@@ -291,9 +291,13 @@ impl Aof {
         }
     }
 
-    /// Bytes that wait in memory.
+    /// Bytes that are not in the file yet: those that wait in memory, and those that are being written.
     pub fn waiting_bytes(&self) -> usize {
-        self.queue.len() + self.next.iter().map(|next| next.queue.len()).sum::<usize>()
+        let writing = match self.work {
+            Work::Writing { bytes, .. } => bytes as usize,
+            _ => 0,
+        };
+        writing + self.queue.len() + self.next.iter().map(|next| next.queue.len()).sum::<usize>()
     }
 
     /// Bytes in its files.

@@ -38,7 +38,11 @@ fn lives(args: &[&str], ends: &[End], commands: usize) {
         fill(&mut client, &mut random, commands);
         before = Some(survey(&mut client));
         match ends[life % ends.len()] {
-            End::Kill => kill(server),
+            End::Kill => {
+                // What was answered may be on its way to the file still.
+                eventually("all is written", || info(&mut client, "aof_buffer_length") == "0");
+                kill(server);
+            }
             End::Term => {
                 server.signal(libc::SIGTERM);
                 server.wait_exit();
