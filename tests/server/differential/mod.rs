@@ -91,11 +91,11 @@ fn compare(shards: u16) {
                 // The replay has to know that the key is gone.
                 history.push(Sent::first(vec!["DEL".into(), key]));
             }
-            Step::Digest => pair.compare_database(seed),
+            Step::Digest => pair.compare_database(seed, &history),
         }
     }
     pair.check(seed, &mut history, vec![Sent::first(vec!["DISCARD".into()])]);
-    pair.compare_data(seed);
+    pair.compare_data(seed, &history);
 }
 
 /// The two servers and the connections to each.
@@ -305,12 +305,36 @@ impl Pair {
     }
 
     /// The digest of all data, and the encodings of the selected database.
-    fn compare_database(&mut self, seed: u64) {
+    fn compare_database(&mut self, seed: u64, history: &[Sent]) {
         let [expected, actual] = self.both(|client| client.run("DEBUG DIGEST"));
-        assert_eq!(actual, expected, "DEBUG DIGEST, RINGWARD_SEED={seed}");
+        assert!(actual == expected, "DEBUG DIGEST, RINGWARD_SEED={seed}:\n{}", self.differing_keys(history));
         for key in 1..15 {
             self.compare_encoding(format!("k{key}").as_bytes(), seed);
         }
+    }
+
+    /// The keys whose values differ, each with the last commands that named it.
+    fn differing_keys(&mut self, history: &[Sent]) -> String {
+        let mut told = String::new();
+        for db in 0..DATABASES {
+            self.both(|client| client.run(&format!("SELECT {db}")));
+            let [mut keys, more] = self.both(|client| client.run("KEYS *").items().to_vec());
+            keys.extend(more.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
+            for key in keys {
+                let [expected, actual] = self.both(|client| {
+                    let digest = client.call(&[&b"DEBUG"[..], b"DIGEST-VALUE", key.bytes()]);
+                    [digest, client.call(&[b"TYPE", key.bytes()]), client.call(&[b"PTTL", key.bytes()])]
+                });
+                if actual[..2] != expected[..2] || (actual[2].int() < 0) != (expected[2].int() < 0) {
+                    told += &format!("{db} {key:?}: expected {expected:?}, actual {actual:?}\n");
+                    let naming =
+                        history.iter().rev().filter(|sent| sent.words.iter().any(|w| w == key.bytes()));
+                    let last: Vec<_> = naming.take(12).collect();
+                    last.iter().rev().for_each(|sent| told += &format!("    {sent}\n"));
+                }
+            }
+        }
+        told
     }
 
     fn compare_encoding(&mut self, key: &[u8], seed: u64) {
@@ -326,7 +350,7 @@ impl Pair {
     }
 
     /// Every key of every database.
-    fn compare_data(&mut self, seed: u64) {
+    fn compare_data(&mut self, seed: u64, history: &[Sent]) {
         self.both(|client| client.run("HELLO 2"));
         for db in 0..DATABASES {
             self.both(|client| client.ok(&format!("SELECT {db}")));
@@ -348,7 +372,7 @@ impl Pair {
             let [expected, actual] = self.both(|client| client.run("DBSIZE"));
             assert_eq!(actual, expected, "DBSIZE of database {db}, RINGWARD_SEED={seed}");
         }
-        self.compare_database(seed);
+        self.compare_database(seed, history);
     }
 }
 

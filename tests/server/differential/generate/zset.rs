@@ -60,7 +60,12 @@ pub(super) fn command(r: &mut Random) -> Words {
             }
             let of = bulk(r);
             for at in 0..of {
-                words.extend([if is_lex { b"0".to_vec() } else { score(r) }, element_at(r, at, of)]);
+                let mut score = if is_lex { b"0".to_vec() } else { score(r) };
+                if of > 4 && score == b"-0" {
+                    // Since 7.2 many members at once make a skiplist at once, which has a negative zero.
+                    score = b"0".to_vec();
+                }
+                words.extend([score, element_at(r, at, of)]);
             }
         }
         "ZINCRBY" => words.extend([key_of(r, Family::Zset), score(r), element(r)]),
