@@ -31,6 +31,9 @@ use crate::storage::op::{Job, Outcome};
 /// How often a core asks the kernel what the process uses, for INFO.
 const USAGE_PERIOD_US: u64 = 1_000_000;
 
+/// How long the executor may sleep without being asked to.
+const EXECUTOR_SLEEP_MAX: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// How long a stopping core waits for the kernel to give its connections back.
 const STOP_US_MAX: u64 = 2_000_000;
 
@@ -144,6 +147,14 @@ impl Core {
             self.arm_accept(index);
         }
         self.arm_signal();
+        // The executor has been seen to sleep with this task ready to go on, for ever: a timer that is always set
+        // bounds that.
+        glommio::spawn_local(async {
+            loop {
+                glommio::timer::sleep(EXECUTOR_SLEEP_MAX).await;
+            }
+        })
+        .detach();
         self.host.set_now(self.clock.now());
         self.host.start();
         let mut wait = None;
