@@ -834,7 +834,8 @@ impl<T: Ticks> Host<T> {
                     // How long it took by itself is not known.
                     self.command_stats[command.index()].record_untracked(0);
                     self.count_if_error(command, &reply);
-                    let hold = self.hold_of(shard, ticket.core);
+                    let is_write = self.table.spec(command).is_write();
+                    let hold = self.hold_of(shard, ticket.core).filter(|_| is_write);
                     self.post(ticket.core, Rare::Late(ticket, reply, hold))
                 }
                 crate::shard::Effect::Turn(ticket, shard) => {

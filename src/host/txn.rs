@@ -42,6 +42,8 @@ pub(super) struct Txn {
     missing: u32,
     /// Whether its records are in the journals only when it has ended.
     is_recorded_late: bool,
+    /// Whether any shard may change.
+    is_write: bool,
     /// What its reply waits for, if it waits for the disk.
     holds: Holds,
 }
@@ -247,6 +249,7 @@ impl<T: Ticks> Host<T> {
         };
         let participants: Vec<ShardId> = claims.iter().map(|(shard, _)| *shard).collect();
         let writers = writers(&claims);
+        let is_write = !writers.is_empty();
         let is_recorded_late = !is_whole && !writers.is_empty();
         let parts = parts_of(id, claims, first, &writers, is_whole);
         let txn = Txn {
@@ -257,6 +260,7 @@ impl<T: Ticks> Host<T> {
             stage: Stage::Running,
             replies: Vec::new(),
             is_recorded_late,
+            is_write,
             holds: Holds::new(),
         };
         self.txns.insert(number, txn);
@@ -319,7 +323,8 @@ impl<T: Ticks> Host<T> {
         hold: Option<Hold>,
     ) {
         let Some(txn) = self.txns.get_mut(&number) else { return };
-        txn.holds.extend(hold);
+        // What only reads waits for nothing.
+        txn.holds.extend(hold.filter(|_| txn.is_write));
         // One that only tells that it has recorded something has none.
         if !replies.is_empty() {
             txn.replies.push((shard, replies));
