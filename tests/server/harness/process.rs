@@ -348,7 +348,7 @@ impl Drop for Borrowed {
 /// A stock redis-server to compare with.
 pub(crate) struct Peer {
     process: Process,
-    folder: Folder,
+    folder: Arc<Folder>,
     _port: Port,
     pub(crate) address: SocketAddr,
 }
@@ -366,10 +366,11 @@ impl Peer {
 
     /// In a folder that may hold data already.
     #[track_caller]
-    pub(crate) fn start_in(folder: Folder, args: &[&str]) -> Peer {
+    pub(crate) fn start_in(folder: impl Into<Arc<Folder>>, args: &[&str]) -> Peer {
+        let folder = folder.into();
         let port = Port::new();
         let mut command = Command::new("redis-server");
-        command.current_dir(&*folder).args(["--port", &port.number.to_string(), "--bind", "127.0.0.1"]);
+        command.current_dir(&**folder).args(["--port", &port.number.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--enable-debug-command", "yes"]).args(args);
         let process = Process::start(&mut command, None);
         eventually("redis-server is ready", || {
