@@ -113,8 +113,20 @@ fn shut_down(server: Server, command: &str) {
     assert!(status.success(), "{command}: {status}\n{}", server.log());
 }
 
-/// Values of all types and encodings, in several databases, as random commands have made them.
+/// Values of all types and encodings, in several databases, as random commands have made them; some with fields that
+/// expire.
 fn fill(client: &mut Client, random: &mut Random, commands: usize) {
+    fill_as_stock(client, random, commands);
+    for (db, number) in [(0, 0), (7, 1), (15, 2)] {
+        client.ok(&format!("SELECT {db}"));
+        let later = 2_000_000_000_000u64 + random.next() % 1_000_000_000;
+        client.run(&format!("HPEXPIREAT hash:{db}:{number} {later} FIELDS 3 field0 field1 field2"));
+    }
+    client.ok("SELECT 0");
+}
+
+/// The same with nothing in it that a Redis 7.0 does not have.
+fn fill_as_stock(client: &mut Client, random: &mut Random, commands: usize) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut generator = Generator::new(now);
     let mut sent = 0;
@@ -147,8 +159,6 @@ fn fill(client: &mut Client, random: &mut Random, commands: usize) {
             client.run(&format!("SET {} {}", name("string", number), "x".repeat(count * 10)));
             let later = 2_000_000_000_000u64 + random.next() % 1_000_000_000;
             client.run(&format!("PEXPIREAT {} {later}", name(["string", "hash", "ints"][number], number)));
-            let fields = "FIELDS 3 field0 field1 field2";
-            client.run(&format!("HPEXPIREAT {} {} {fields}", name("hash", number), later - 1));
         }
         client.run(&format!("PFADD {} a b c d e f", name("hll", 0)));
         client.run(&format!("SETBIT {} 9000 1", name("bits", 0)));
@@ -156,19 +166,19 @@ fn fill(client: &mut Client, random: &mut Random, commands: usize) {
     client.ok("SELECT 0");
 }
 
-/// What DEBUG DIGEST does not tell: when each key expires, and when fields do.
-type Times = BTreeMap<(usize, Vec<u8>), (i64, String)>;
+/// By database and name: when each key expires, when its fields do, and what its value is.
+type Keys = BTreeMap<(usize, Vec<u8>), (i64, String, String)>;
 
 /// All that can be seen of the data.
 #[derive(Debug, PartialEq)]
 struct Survey {
     digest: String,
-    times: Times,
+    keys: Keys,
 }
 
 fn survey(client: &mut Client) -> Survey {
     let digest = client.run("DEBUG DIGEST").text();
-    let mut times = Times::new();
+    let mut keys = Keys::new();
     for db in 0..16 {
         client.ok(&format!("SELECT {db}"));
         for key in client.run("KEYS *").items() {
@@ -188,23 +198,23 @@ fn survey(client: &mut Client) -> Survey {
                 pairs.sort();
                 fields = pairs.join(" ");
             }
-            times.insert((db, key.to_vec()), (ttl, fields));
+            let value = client.call(&[&b"DEBUG"[..], b"DIGEST-VALUE", key]).items()[0].text();
+            keys.insert((db, key.to_vec()), (ttl, fields, value));
         }
     }
     client.ok("SELECT 0");
-    Survey { digest, times }
+    Survey { digest, keys }
 }
 
 /// Fails with what differs, and not with everything there is.
 #[track_caller]
 fn assert_same(expected: &Survey, actual: &Survey, what: &str) {
     let name = |(db, key): &(usize, Vec<u8>)| format!("{db}:{}", key.escape_ascii());
-    for (key, times) in &expected.times {
-        let now = actual.times.get(key);
-        assert_eq!(now, Some(times), "{what}: {}", name(key));
+    for (key, values) in &expected.keys {
+        assert_eq!(actual.keys.get(key), Some(values), "{what}: {}", name(key));
     }
-    for key in actual.times.keys() {
-        assert!(expected.times.contains_key(key), "{what}: {} should not be there", name(key));
+    for key in actual.keys.keys() {
+        assert!(expected.keys.contains_key(key), "{what}: {} should not be there", name(key));
     }
     assert_eq!(expected.digest, actual.digest, "{what}");
 }
