@@ -134,6 +134,8 @@ struct Reading {
     offset: u64,
     is_reading: bool,
     is_open: bool,
+    /// Whether nothing more of it is wanted: only a read that is under way is waited for.
+    is_over: bool,
     /// What was read and not taken in yet.
     chunks: VecDeque<Vec<u8>>,
     content: Content,
@@ -384,6 +386,7 @@ impl<T: Ticks> Host<T> {
             offset: task.from,
             is_reading: false,
             is_open: false,
+            is_over: false,
             chunks: VecDeque::new(),
             content,
             db: DbIndex(0),
@@ -397,7 +400,7 @@ impl<T: Ticks> Host<T> {
     fn read_ahead(&mut self) {
         let Some(loading) = self.persist.loading.as_deref_mut() else { return };
         let Some(reading) = &mut loading.reading else { return };
-        if reading.is_reading || reading.chunks.len() >= CHUNKS_AHEAD || reading.offset >= reading.task.until
+        if reading.is_over || reading.is_reading || reading.chunks.len() >= CHUNKS_AHEAD || reading.offset >= reading.task.until
         {
             return;
         }
@@ -452,6 +455,13 @@ impl<T: Ticks> Host<T> {
             match self.take_in(&mut loading) {
                 Ok(Taken::Some) => {}
                 Ok(Taken::Nothing) => break,
+                // What is being read ahead would pass for a piece of the next file.
+                Ok(Taken::All) if loading.reading.as_ref().is_some_and(|reading| reading.is_reading) => {
+                    if let Some(reading) = &mut loading.reading {
+                        reading.is_over = true;
+                    }
+                    break;
+                }
                 Ok(Taken::All) => {
                     if let Some(reading) = loading.reading.take() {
                         let ops = vec![FileOp::Close { file: reading.file }];
@@ -482,6 +492,9 @@ impl<T: Ticks> Host<T> {
     /// Takes in what was read, up to `ITEMS_PER_LOOK` keys or commands.
     fn take_in(&mut self, loading: &mut Loading) -> Result<Taken, String> {
         let Some(reading) = &mut loading.reading else { return Ok(Taken::Nothing) };
+        if reading.is_over {
+            return Ok(if reading.is_reading { Taken::Nothing } else { Taken::All });
+        }
         if let Content::Unknown = reading.content {
             let Some(first) = reading.chunks.front() else {
                 let is_empty = reading.task.until == reading.task.from;
