@@ -400,7 +400,10 @@ impl<T: Ticks> Host<T> {
     fn read_ahead(&mut self) {
         let Some(loading) = self.persist.loading.as_deref_mut() else { return };
         let Some(reading) = &mut loading.reading else { return };
-        if reading.is_over || reading.is_reading || reading.chunks.len() >= CHUNKS_AHEAD || reading.offset >= reading.task.until
+        if reading.is_over
+            || reading.is_reading
+            || reading.chunks.len() >= CHUNKS_AHEAD
+            || reading.offset >= reading.task.until
         {
             return;
         }

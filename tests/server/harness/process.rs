@@ -397,6 +397,12 @@ impl Peer {
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
     }
+
+    /// Kills it, and waits until it is over.
+    pub(crate) fn kill(self) {
+        self.process.signal(libc::SIGKILL);
+        eventually("redis-server ends", || self.process.exited().is_some());
+    }
 }
 
 /// A child process and what it prints.

@@ -64,10 +64,8 @@ fn taken_over(home: &Home, expected: &Survey, args: &[&str]) {
 fn a_dump_of_redis_is_taken_over() {
     let (home, expected) = of_redis(&[], 1);
     taken_over(&home, &expected, &[]);
-    let (home, expected) = of_redis(
-        &["--rdbcompression", "no", "--rdbchecksum", "no", "--hash-max-listpack-entries", "4"],
-        2,
-    );
+    let (home, expected) =
+        of_redis(&["--rdbcompression", "no", "--rdbchecksum", "no", "--hash-max-listpack-entries", "4"], 2);
     taken_over(&home, &expected, AOF);
 }
 
@@ -134,7 +132,7 @@ fn each_shards_log_is_one_of_redis() {
         let mut client = server.client();
         let mut random = random(salt);
         fill_as_stock(&mut client, &mut random, 1000);
-            client.run("BGREWRITEAOF");
+        client.run("BGREWRITEAOF");
         saved(&mut client);
         for db in [0, 2] {
             client.ok(&format!("SELECT {db}"));
@@ -153,7 +151,12 @@ fn each_shards_log_is_one_of_redis() {
         let mut peers = Vec::new();
         for shard in ["g1-0of2", "g1-1of2"] {
             let folder = logs.join(shard);
-            checked("redis-check-aof", &["appendonly.aof.manifest"], &folder, "All AOF files and manifest are valid");
+            checked(
+                "redis-check-aof",
+                &["appendonly.aof.manifest"],
+                &folder,
+                "All AOF files and manifest are valid",
+            );
             let copy = Arc::new(Folder::new());
             fs::create_dir(copy.join(shard)).unwrap();
             for entry in fs::read_dir(&folder).unwrap().flatten() {
@@ -163,7 +166,11 @@ fn each_shards_log_is_one_of_redis() {
             peers.push(Peer::start_in(copy, &args));
         }
         let mut clients: Vec<Client> = peers.iter().map(Peer::client).collect();
-        assert_same(&expected, &together(&mut clients, &expected), &format!("redis-server, preamble {preamble}"));
+        assert_same(
+            &expected,
+            &together(&mut clients, &expected),
+            &format!("redis-server, preamble {preamble}"),
+        );
     }
 }
 
