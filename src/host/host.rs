@@ -465,7 +465,7 @@ impl<T: Ticks> Host<T> {
             Rare::Unwatch(shard, keys) => self.unwatch_here(shard, &keys),
             Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
-            Rare::Persist(mail) => self.take_persist_mail(from, mail),
+            Rare::Persist(mail) => self.take_persist_mail(mail),
         }
     }
 

@@ -194,11 +194,6 @@ impl Conductor {
         self.rewrite_scheduled
     }
 
-    /// Whether a snapshot waits for a rewrite to end.
-    pub fn is_snapshot_scheduled(&self) -> bool {
-        self.snapshot_scheduled
-    }
-
     /// A snapshot with this number is there from before: those to come have larger ones.
     pub fn loaded(&mut self, id: u64) {
         self.last_id = self.last_id.max(id);

@@ -22,7 +22,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{Manifest, Member};
+use super::manifest::Member;
 use crate::base::ids::ShardId;
 use crate::base::num::parse_u64;
 
@@ -165,14 +165,6 @@ pub fn folder_named(name: &str) -> Option<(AofSet, ShardId)> {
 
 fn number(text: &str) -> Option<u16> {
     parse_u64(text.as_bytes()).and_then(|value| u16::try_from(value).ok())
-}
-
-/// The manifests of all shards of a generation must agree: the highest cut is begun by all or, if the server was
-/// stopped between them, by some, and then nothing was written to it.
-///
-/// The number of the newest increment, over all shards.
-pub fn newest_cut(manifests: &[Manifest]) -> u64 {
-    manifests.iter().flat_map(|manifest| &manifest.increments).map(|member| member.seq).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -215,11 +215,6 @@ impl ModelDisk {
         self.durable_names = names;
     }
 
-    /// The process stops, and the machine goes on: nothing is lost.
-    pub fn process_ends(&mut self) {
-        self.open.clear();
-    }
-
     /// The bytes of a file.
     pub fn file(&self, path: &Path) -> Option<&[u8]> {
         self.names.get(path).and_then(|inode| self.inodes.get(inode)).map(|inode| inode.bytes.as_slice())

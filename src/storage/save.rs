@@ -34,7 +34,6 @@ pub struct SnapshotWriter {
     /// The bytes of the write under way.
     writing: Option<u64>,
     is_open: bool,
-    syncs_early: bool,
 }
 
 #[derive(Debug)]
@@ -62,7 +61,7 @@ pub enum Saved {
 
 impl SnapshotWriter {
     /// A writer to this file, under a temporary name.
-    pub fn new(tag: JobTag, file: FileId, temporary: PathBuf, syncs_early: bool) -> SnapshotWriter {
+    pub fn new(tag: JobTag, file: FileId, temporary: PathBuf) -> SnapshotWriter {
         SnapshotWriter {
             tag,
             file,
@@ -75,7 +74,6 @@ impl SnapshotWriter {
             stage: Stage::Open,
             writing: None,
             is_open: false,
-            syncs_early,
         }
     }
 
@@ -98,11 +96,6 @@ impl SnapshotWriter {
     /// Whether the walk may go on.
     pub fn has_room(&self) -> bool {
         self.queue.len() < WAITING_BYTES_MAX
-    }
-
-    /// Whether a job is under way.
-    pub fn is_busy(&self) -> bool {
-        self.writing.is_some()
     }
 
     /// No more bytes come. The file is synced, and gets its name if it is given one here.
@@ -164,7 +157,7 @@ impl SnapshotWriter {
         self.writing = Some(len);
         ops.push(FileOp::Write { file, offset: self.offset, bytes });
         self.unsynced += len;
-        if self.syncs_early && self.unsynced >= SYNC_BYTES {
+        if self.unsynced >= SYNC_BYTES {
             self.unsynced = 0;
             ops.push(FileOp::Sync { file });
         }

@@ -396,7 +396,8 @@ impl<T: Ticks> Host<T> {
         let changes = others.changes + self.changes();
         let (aof_bytes, aof_base_bytes) = self.aof_bytes();
         let aof = (others.aof_bytes + aof_bytes, others.aof_base_bytes + aof_base_bytes);
-        let persistence = self.config.persistence.clone();
+        let config = self.config.clone();
+        let persistence = &config.persistence;
         let now = self.now;
         let Some(conducting) = &mut self.persist.conducting else { return };
         let automatic = Automatic {
@@ -499,7 +500,7 @@ impl<T: Ticks> Host<T> {
     }
 
     /// A core has loaded what it was told to.
-    pub(super) fn conduct_loaded(&mut self, _: CoreId, result: Result<Summary, String>) {
+    pub(super) fn conduct_loaded(&mut self, result: Result<Summary, String>) {
         let summary = match result {
             Ok(summary) => summary,
             Err(reason) => {

@@ -82,7 +82,9 @@ impl<T: Ticks> Host<T> {
     }
 
     fn note_held(&mut self, index: u32) {
-        if !self.persist.held.contains(&index) {
+        // With the first one; it stays on the list for as long as it has any.
+        let is_first = self.session(index).is_some_and(|session| session.replies.on_hold() == 1);
+        if is_first {
             self.persist.held.push(index);
         }
     }

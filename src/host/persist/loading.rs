@@ -741,9 +741,9 @@ impl<T: Ticks> Host<T> {
         let Loading { reading, loaded_bytes, plan, .. } = loading;
         let Some(reading) = reading else { return Ok(Taken::Nothing) };
         let TaskKind::ForeignCommands(log) = reading.task.kind else { return Ok(Taken::All) };
+        let name = reading.task.file.path.display().to_string();
         while bytes.len() < FEED_BYTES {
             let Content::Commands(reader) = &mut reading.content else { return Ok(Taken::All) };
-            let name = reading.task.file.path.display().to_string();
             match reader.next() {
                 Err(damage) => return Err(damaged(&name, damage)),
                 Ok(Some(Item::Annotation { .. })) => {}

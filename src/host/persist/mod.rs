@@ -164,9 +164,7 @@ impl Persistence {
             flooded: 0,
         }
     }
-}
 
-impl Persistence {
     /// What time it is for all that the core does, of what the clock says.
     #[inline]
     pub(super) fn now(&mut self, clock: Now) -> Now {
@@ -247,14 +245,15 @@ impl<T: Ticks> Host<T> {
         }
         self.persist.has_progress = true;
         let files = &mut self.persist.shards[place];
-        let askers = files.askers.clone();
-        // Whoever waits for more is among them still.
-        if is_all {
-            files.askers.clear();
-        }
-        for core in askers {
+        let mut askers = std::mem::take(&mut files.askers);
+        for &core in &askers {
             self.post(core, Rare::Persist(PersistMail::Released(shard, released, synced)));
         }
+        // Whoever waits for more is among them still.
+        if is_all {
+            askers.clear();
+        }
+        self.persist.shards[place].askers = askers;
     }
 
     /// Gives a shard's records to its append-only file.
@@ -331,14 +330,14 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Mail about files.
-    pub(super) fn take_persist_mail(&mut self, from: CoreId, mail: PersistMail) {
+    pub(super) fn take_persist_mail(&mut self, mail: PersistMail) {
         match mail {
             PersistMail::ShardDone(shard, result) => self.conduct_shard_done(shard, result),
             PersistMail::ShardReady => self.conduct_ready(),
             PersistMail::Commit(cut) => self.commit_bases(cut),
             PersistMail::GiveUp(cut) => self.give_up_bases(cut),
             PersistMail::ShardTrouble(shard, trouble) => self.conduct_trouble(shard, trouble),
-            PersistMail::Loaded(result) => self.conduct_loaded(from, result),
+            PersistMail::Loaded(result) => self.conduct_loaded(result),
             PersistMail::Scanned(scans) => self.conduct_scanned(scans),
             PersistMail::Limits(limits, newest_txn) => self.load_within(&limits, newest_txn),
             PersistMail::Load(phase) => self.begin_load(phase),

@@ -28,6 +28,8 @@ use crate::storage::snapshots::{file_name, temporary, SnapshotFile};
 #[derive(Debug)]
 pub(super) struct Save {
     target: Target,
+    /// Of a snapshot: the name of its file once it is whole.
+    name: String,
     writer: SnapshotWriter,
     stage: Stage,
     /// Whether the base may be committed.
@@ -69,14 +71,16 @@ impl<T: Ticks> Host<T> {
         let files = &mut self.persist.shards[place];
         debug_assert!(files.save.is_none(), "one save at a time");
         let options = &self.config.persistence;
-        let (target, path): (Target, PathBuf) = match cut {
+        let (target, name, path): (Target, String, PathBuf) = match cut {
             Cut::Snapshot { id } => {
                 let name = file_name(&options.dbfilename.to_string(), id, shard, self.placement.len() as u16);
-                (Target::Snapshot { id }, temporary(&name).into())
+                let path = temporary(&name).into();
+                (Target::Snapshot { id }, name, path)
             }
             Cut::Rewrite { cut, begins } => {
-                if let Some(generation) = begins {
-                    let set = AofSet { generation, shards: self.placement.len() as u16 };
+                let shards = self.placement.len() as u16;
+                let begins = begins.map(|generation| AofSet { generation, shards });
+                if let Some(set) = begins {
                     let folder = self.folder_of(set, shard);
                     let first = FileId::first(JobTag { place: place as u16, owner: Owner::AofWrite });
                     self.persist.shards[place].aof =
@@ -86,9 +90,7 @@ impl<T: Ticks> Host<T> {
                 self.hand_over(place);
                 let Some(aof) = &mut self.persist.shards[place].aof else { return };
                 aof.cut(cut);
-                let begins =
-                    begins.map(|generation| AofSet { generation, shards: self.placement.len() as u16 });
-                (Target::Rewrite { cut, begins }, aof.folder().temporary_base())
+                (Target::Rewrite { cut, begins }, String::new(), aof.folder().temporary_base())
             }
         };
         let sink = self.sink(target);
@@ -101,12 +103,13 @@ impl<T: Ticks> Host<T> {
         if let Some(aof) = &mut files.aof {
             aof.set_rewriting(true);
         }
-        let mut writer = SnapshotWriter::new(tag, FileId::first(tag), path, true);
+        let mut writer = SnapshotWriter::new(tag, FileId::first(tag), path);
         if let Some(aof) = files.aof.as_ref().filter(|_| matches!(target, Target::Rewrite { .. })) {
             writer = writer.in_folder(aof.folder().path.clone());
         }
         files.save = Some(Box::new(Save {
             target,
+            name,
             writer,
             stage: Stage::Walking,
             may_commit: false,
@@ -167,19 +170,11 @@ impl<T: Ticks> Host<T> {
             if progress == Progress::Done {
                 save.crc64 = keyspace.end_snapshot().map_or(0, |sink| sink.checksum());
                 save.stage = Stage::Ending;
-            }
-            if save.stage == Stage::Ending {
-                let name = match save.target {
-                    Target::Snapshot { id } => {
-                        let shard = self.shards[place].id();
-                        let shards = self.placement.len() as u16;
-                        let dbfilename = self.config.persistence.dbfilename.to_string();
-                        Some(file_name(&dbfilename, id, shard, shards).into())
-                    }
+                save.writer.finish(match save.target {
+                    Target::Snapshot { .. } => Some(save.name.clone().into()),
                     // The append-only file gives it its name, with the manifest.
                     Target::Rewrite { .. } => None,
-                };
-                save.writer.finish(name);
+                });
             }
         }
         if let Some(job) = save.writer.poll() {
@@ -218,10 +213,8 @@ impl<T: Ticks> Host<T> {
         let Some(save) = &mut files.save else { return };
         let Some(bytes) = save.whole else { return };
         match save.target {
-            Target::Snapshot { id } => {
-                let shard = self.shards[place].id();
-                let dbfilename = self.config.persistence.dbfilename.to_string();
-                let name = file_name(&dbfilename, id, shard, self.placement.len() as u16);
+            Target::Snapshot { .. } => {
+                let name = std::mem::take(&mut save.name);
                 let file = SnapshotFile { name, bytes, crc64: save.crc64, keys: save.keys };
                 self.end_save(place, Ok(Some(file)));
             }
@@ -314,12 +307,10 @@ impl<T: Ticks> Host<T> {
     }
 
     fn end_save(&mut self, place: usize, result: Result<Option<SnapshotFile>, String>) {
-        let Some(save) = self.persist.shards[place].save.take() else { return };
-        self.report_save(place, save.target, result);
-    }
-
-    fn report_save(&mut self, place: usize, _: Target, result: Result<Option<SnapshotFile>, String>) {
         let files = &mut self.persist.shards[place];
+        if files.save.take().is_none() {
+            return;
+        }
         if let Some(aof) = &mut files.aof {
             aof.set_rewriting(false);
         }
