@@ -19,7 +19,7 @@ use crate::base::ids::{CoreId, DbIndex, ShardId};
 use crate::base::key::shard_of_key;
 use crate::base::num::parse_u64;
 use crate::base::time::{Now, Ticks};
-use crate::command::spec::{Run, Spread};
+use crate::command::spec::{Flags, Run, SessionOp, Spec, Spread};
 use crate::host::host::Host;
 use crate::host::mail::Rare;
 use crate::journal::{self, Annotation, Item, REPLAY_TIME};
@@ -748,11 +748,11 @@ impl<T: Ticks> Host<T> {
                 Err(damage) => return Err(damaged(&name, damage)),
                 Ok(Some(Item::Annotation { .. })) => {}
                 Ok(Some(Item::Command { args, offset })) => {
-                    let Some(command) = self.table.find(args.at(0)) else {
-                        let word = String::from_utf8_lossy(args.at(0)).into_owned();
+                    let known = self.table.find(args.at(0)).map(|id| self.table.spec(id));
+                    let Some(spec) = known.filter(|spec| may_stand_in_log(spec, args.len())) else {
+                        let word = String::from_utf8_lossy(args.at(0));
                         return Err(format!("Can't load {name}: unknown command '{word}' at byte {offset}"));
                     };
-                    let spec = self.table.spec(command);
                     // What concerns all keys of a shard concerned those of its log alone.
                     let is_global = matches!(spec.run, Run::Shard(_, Spread::EveryOk));
                     match &plan.load {
@@ -865,6 +865,17 @@ enum Fed {
 /// Whether the name says that it is a snapshot, whatever is in it.
 fn is_rdb_name(task: &Task) -> bool {
     task.file.path.extension().is_some_and(|extension| extension == "rdb")
+}
+
+/// Whether a foreign log may hold it: a command on data that waits for nothing, or what gives such commands their
+/// database and their transaction. Anything else could end the session that runs the log, or have it wait for ever.
+fn may_stand_in_log(spec: &Spec, argc: usize) -> bool {
+    let is_known = match spec.run {
+        Run::Shard(..) => !spec.flags.has(Flags::BLOCKING),
+        Run::Session(op) => matches!(op, SessionOp::Select | SessionOp::Multi | SessionOp::Exec),
+        Run::Node(_) | Run::Container => false,
+    };
+    is_known && spec.takes(argc)
 }
 
 fn damaged(name: &str, damage: journal::Damage) -> String {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::harness::{number_from_env, words, Client, Random, Server, Value};
-use super::{kill, serving, survey, Home};
+use super::{kill, serving, survey, Home, SYNCED_AOF};
 
 /// How many servers are killed by all tests here together.
 fn crashes() -> usize {
@@ -262,8 +262,7 @@ fn crash(seed: u64, kills: usize, args: &[&str], may: Loss) -> Report {
 
 #[test]
 fn nothing_acknowledged_is_lost_where_each_write_is_synced() {
-    let args = ["--appendonly", "yes", "--appendfsync", "always"];
-    let report = crash(1, crashes() * 2 / 5, &args, Loss::Nothing);
+    let report = crash(1, crashes() * 2 / 5, SYNCED_AOF, Loss::Nothing);
     assert_eq!(report.lost, 0);
 }
 

@@ -7,10 +7,7 @@ use std::path::{Path, PathBuf};
 use ringward::base::key::shard_of_key;
 
 use super::super::harness::{words, Value};
-use super::{assert_same, kill, saved, survey, Home};
-
-/// What a client was told is in the files, also if the server is killed at once.
-const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+use super::{assert_same, kill, saved, survey, Home, SYNCED_AOF};
 
 /// A shard's newest increment.
 fn increment(home: &Home, shard: u16, shards: u16) -> PathBuf {
@@ -39,7 +36,7 @@ fn keys_on_both() -> [String; 2] {
 /// The files of a server that was killed after these commands.
 fn with_last(before: &[&str], last: &[&str]) -> Home {
     let home = Home::new();
-    let server = home.run(1, AOF);
+    let server = home.run(1, SYNCED_AOF);
     let mut client = server.client();
     for line in before.iter().chain(last) {
         let reply = client.run(line);
@@ -65,7 +62,7 @@ fn a_torn_record_is_cut_off_at_every_byte() {
         for cut in (start + 1..full).step_by(step).chain([full - 1]) {
             let home = whole.copy();
             truncate(&increment(&home, 0, 1), cut);
-            let server = home.run(1, AOF);
+            let server = home.run(1, SYNCED_AOF);
             assert!(server.log().contains("is torn"), "cut at {cut}:\n{}", server.log());
             let mut client = server.client();
             assert_eq!(client.run("DBSIZE").int(), 2, "cut at {cut}");
@@ -73,7 +70,7 @@ fn a_torn_record_is_cut_off_at_every_byte() {
             // What comes next stands where the torn record stood.
             client.ok("SET next 2");
             kill(server);
-            let server = home.run(1, AOF);
+            let server = home.run(1, SYNCED_AOF);
             assert!(!server.log().contains("is torn"));
             assert_eq!(server.client().run("MGET first next").items(), [Value::bulk("1"), Value::bulk("2")]);
         }
@@ -86,7 +83,7 @@ fn a_torn_record_is_refused_where_truncated_logs_are() {
     let path = increment(&home, 0, 1);
     let full = len(&path);
     truncate(&path, full - 3);
-    let args = [AOF, &["--aof-load-truncated", "no"]].concat();
+    let args = [SYNCED_AOF, &["--aof-load-truncated", "no"]].concat();
     let (code, log) = home.start(1, &args).refused_after_loading();
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("Unexpected end of file reading the append only file"), "{log}");
@@ -101,13 +98,32 @@ fn damage_in_the_middle_is_refused_with_its_place() {
         let home = whole.copy();
         let path = increment(&home, 0, 1);
         fs::File::options().write(true).open(&path).unwrap().write_all_at(bytes, at).unwrap();
-        let (code, log) = home.start(shards, AOF).refused_after_loading();
+        let (code, log) = home.start(shards, SYNCED_AOF).refused_after_loading();
         assert_eq!(code, 1, "{log}");
         assert!(log.contains("appendonly.aof.1.incr.aof"), "{log}");
         if bytes != b"*9" {
             assert!(log.contains("Bad file format reading the append only file"), "{log}");
             assert!(log.contains(if at < 27 { "at byte 0" } else { "at byte 2" }), "{at}: {log}");
         }
+    }
+}
+
+/// What would end the session that runs a foreign log, or make it wait for ever.
+#[test]
+fn a_foreign_log_with_commands_that_no_log_has_is_refused() {
+    for command in
+        ["QUIT", "BLPOP l 0", "MONITOR", "SHUTDOWN NOSAVE", "CLIENT REPLY OFF", "RESET", "nonsense"]
+    {
+        let home = Home::new();
+        let log: Vec<u8> = ["SET a 1", command, "SET b 2"].iter().flat_map(|line| words(line)).collect();
+        fs::write(home.path("appendonly.aof"), log).unwrap();
+        let (code, log) = home.start(2, SYNCED_AOF).refused_after_loading();
+        assert_eq!(code, 1, "{command}: {log}");
+        let name = command.split(' ').next().unwrap();
+        assert!(
+            log.contains("appendonly.aof") && log.contains(&format!("'{name}' at byte 27")),
+            "{command}: {log}"
+        );
     }
 }
 
@@ -118,7 +134,7 @@ fn a_tail_of_zeros_is_refused_or_cut_off_but_never_loaded() {
     let path = increment(&home, 0, 1);
     let full = len(&path);
     truncate(&path, full + 100);
-    let (code, log) = home.start(1, AOF).refused_after_loading();
+    let (code, log) = home.start(1, SYNCED_AOF).refused_after_loading();
     assert_eq!(code, 1, "{log}");
     assert!(log.contains(&format!("at byte {full}")), "{log}");
 }
@@ -128,7 +144,7 @@ fn half_a_transaction_is_not_loaded_and_nothing_after_it() {
     for shards in [2, 3] {
         for torn in [0, 1] {
             let home = Home::new();
-            let server = home.run(2, AOF);
+            let server = home.run(2, SYNCED_AOF);
             let mut client = server.client();
             let [a, b] = keys_on_both();
             client.ok(&format!("MSET {a} 1 {b} 1"));
@@ -140,7 +156,7 @@ fn half_a_transaction_is_not_loaded_and_nothing_after_it() {
             client.ok(&format!("MSET {a} 4 {b} 4"));
             kill(server);
             truncate(&at, whole);
-            let server = home.run(shards, AOF);
+            let server = home.run(shards, SYNCED_AOF);
             let values = server.client().run(&format!("MGET {a} {b}"));
             assert_eq!(values.items(), [Value::bulk("1"), Value::bulk("1")], "{shards} shards");
         }
@@ -153,7 +169,7 @@ fn a_transactions_number_is_not_used_again() {
     let mut a_and_b = None;
     // The first transactions of two lives, of which the second is torn.
     for life in 1..=2 {
-        let server = home.run(2, AOF);
+        let server = home.run(2, SYNCED_AOF);
         let mut client = server.client();
         let [a, b] = keys_on_both();
         let whole = len(&increment(&home, 1, 2));
@@ -164,7 +180,7 @@ fn a_transactions_number_is_not_used_again() {
         }
         a_and_b = Some(format!("MGET {a} {b}"));
     }
-    let server = home.run(2, AOF);
+    let server = home.run(2, SYNCED_AOF);
     let values = server.client().run(&a_and_b.unwrap());
     assert_eq!(values.items(), [Value::bulk("1"), Value::bulk("1")]);
 }
@@ -172,7 +188,7 @@ fn a_transactions_number_is_not_used_again() {
 /// A folder with an append-only file that was rewritten once, and what is in it.
 fn rewritten() -> Home {
     let home = Home::new();
-    let server = home.run(2, AOF);
+    let server = home.run(2, SYNCED_AOF);
     let mut client = server.client();
     for key in 0..20 {
         client.ok(&format!("SET k{key} {key}"));
@@ -192,7 +208,7 @@ fn a_member_of_the_log_that_is_missing_is_named() {
             let home = whole.copy();
             fs::remove_file(home.path(name)).unwrap();
             let before = home.files();
-            let (code, log) = home.start(shards, AOF).refused_after_loading();
+            let (code, log) = home.start(shards, SYNCED_AOF).refused_after_loading();
             assert_eq!(code, 1, "{log}");
             assert!(log.contains(name) && log.contains("is not there"), "{name}: {log}");
             assert_eq!(home.files(), before, "a server that refuses removes nothing");
@@ -209,7 +225,7 @@ fn a_manifest_that_is_damaged_is_refused() {
             let home = whole.copy();
             fs::write(home.path(name), damaged).unwrap();
             let before = home.files();
-            let (code, log) = home.start(2, AOF).refused_after_loading();
+            let (code, log) = home.start(2, SYNCED_AOF).refused_after_loading();
             assert_eq!(code, 1, "{log}");
             assert!(log.contains(name), "{name}: {log}");
             assert_eq!(home.files(), before, "a server that refuses removes nothing");
@@ -233,7 +249,7 @@ fn files_that_are_left_over_are_removed_and_others_are_not() {
         fs::create_dir_all(home.path(name).parent().unwrap()).unwrap();
         fs::write(home.path(name), "REDIS0011 nonsense").unwrap();
     }
-    let server = home.run(2, AOF);
+    let server = home.run(2, SYNCED_AOF);
     assert_eq!(server.client().run("DBSIZE").int(), 21);
     let mut files = expected;
     files.extend(foreign.map(str::to_owned));
@@ -298,7 +314,7 @@ fn a_stock_snapshot_that_was_put_beside_ours_is_not_guessed_about() {
 
 #[test]
 fn two_servers_do_not_share_a_folder() {
-    for args in [AOF, &["--save", "60 1"]] {
+    for args in [SYNCED_AOF, &["--save", "60 1"]] {
         let home = Home::new();
         let first = home.run(1, args);
         let other = Home { folder: home.folder.clone(), ..Home::new() };
@@ -315,7 +331,7 @@ fn two_servers_do_not_share_a_folder() {
 #[test]
 fn what_is_shut_down_while_it_rewrites_is_whole() {
     let home = Home::new();
-    let server = home.run(2, AOF);
+    let server = home.run(2, SYNCED_AOF);
     let mut client = server.client();
     for part in 0..50 {
         let pairs: Vec<_> = (0..100).map(|n| format!("k{part}:{n} {}", "x".repeat(500))).collect();
@@ -325,7 +341,7 @@ fn what_is_shut_down_while_it_rewrites_is_whole() {
     client.run("BGREWRITEAOF");
     client.send(&words("SHUTDOWN"));
     server.wait_exit();
-    let server = home.run(2, AOF);
+    let server = home.run(2, SYNCED_AOF);
     assert_same(&before, &survey(&mut server.client()), "after");
 }
 
@@ -333,7 +349,7 @@ fn what_is_shut_down_while_it_rewrites_is_whole() {
 fn a_shutdown_that_saves_waits_for_what_is_being_saved() {
     for first in ["BGSAVE", "BGREWRITEAOF"] {
         let home = Home::new();
-        let args = [AOF, &["--save", "10000 10000"]].concat();
+        let args = [SYNCED_AOF, &["--save", "10000 10000"]].concat();
         let server = home.run(2, &args);
         let mut client = server.client();
         for part in 0..50 {

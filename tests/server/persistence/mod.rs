@@ -25,6 +25,9 @@ use super::differential::generate::Generator;
 use super::harness::process::{Folder, Port};
 use super::harness::{eventually, request, Client, Random, Server, Start, Value};
 
+/// What a client was told is in the files, also if the server is killed at once.
+const SYNCED_AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
 /// A folder with the files of servers that follow each other.
 struct Home {
     folder: Arc<Folder>,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::super::harness::{eventually, number_from_env, Client, Random, Value};
-use super::{assert_same, fill, info, kill, saved, serving, shut_down, survey, Home, Survey};
+use super::{assert_same, fill, info, kill, saved, serving, shut_down, survey, Home, Survey, SYNCED_AOF};
 
 const AOF: &[&str] = &["--appendonly", "yes"];
 
@@ -319,7 +319,7 @@ fn databases_are_swapped_and_flushed_in_the_log() {
 
 #[test]
 fn what_expires_while_no_server_runs_is_gone() {
-    for (args, later) in [(AOF, 3), (AOF, 2), (&[][..], 2), (&[][..], 5)] {
+    for (args, later) in [(SYNCED_AOF, 3), (SYNCED_AOF, 2), (&[][..], 2), (&[][..], 5)] {
         let home = Home::new();
         let server = home.run(2, args);
         let mut client = server.client();
