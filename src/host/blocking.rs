@@ -274,11 +274,12 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// How long it is until a blocked session's time is up, at least 1.
+    /// How long it is until a blocked session's time is up, or records have gathered for long enough; at least 1.
     pub fn us_to_deadline(&self) -> u64 {
-        let Some((deadline, _)) = self.block_deadlines.first() else { return u64::MAX };
+        let to_write = self.us_to_write();
+        let Some((deadline, _)) = self.block_deadlines.first() else { return to_write };
         let us = i128::from(deadline.0) * 1000 - i128::from(self.now.unix_us);
-        u64::try_from(us.max(1)).unwrap_or(u64::MAX)
+        u64::try_from(us.max(1)).unwrap_or(u64::MAX).min(to_write)
     }
 
     /// CLIENT UNBLOCK: whether this client of this core was blocked.

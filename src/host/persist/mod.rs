@@ -401,6 +401,12 @@ impl<T: Ticks> Host<T> {
         self.persist.holds = is_always && is_in_force;
     }
 
+    /// How long it is until records that gather are to be written, at least 1.
+    pub(super) fn us_to_write(&self) -> u64 {
+        let aofs = self.persist.shards.iter().filter_map(|files| files.aof.as_ref());
+        aofs.filter_map(|aof| aof.us_to_write(self.now.mono)).min().unwrap_or(u64::MAX).max(1)
+    }
+
     /// The folders of a generation.
     fn folder_of(&self, set: AofSet, shard: ShardId) -> crate::storage::aofset::ShardFolder {
         let name = self.config.persistence.appendfilename.to_string();
