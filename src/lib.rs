@@ -23,6 +23,8 @@ pub mod command;
 
 pub mod shard;
 
+pub mod replication;
+
 pub mod node;
 
 pub mod session;

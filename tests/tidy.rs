@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["journal", "rdb"],
     &["command"],
     &["shard"],
+    &["replication"],
     &["node"],
     &["session"],
     &["host"],
