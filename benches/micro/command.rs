@@ -57,6 +57,7 @@ fn run(bencher: Bencher<'_, '_>, line: &str) {
             proto: Proto::Resp2,
             first_key: hasher.hash(args.at(1)),
             no_touch: false,
+            replays: false,
         };
         let mut once = || {
             out.clear();

@@ -387,6 +387,7 @@ impl<T: Ticks> Host<T> {
             proto: session.proto,
             first_key: request.hash,
             no_touch: session.no_touch,
+            replays: session.replays,
         };
         match request.way {
             Way::Here(place) => {
@@ -590,6 +591,7 @@ impl<T: Ticks> Host<T> {
             proto: session.proto,
             first_key: first_key.unwrap_or_default(),
             no_touch: session.no_touch,
+            replays: session.replays,
         };
         let single = match spread {
             Spread::Cursor => Some(cursor_shard(args.at(1), shards).unwrap_or(ShardId(0))),

@@ -206,7 +206,14 @@ impl<T: Ticks> Host<T> {
         let spec = self.table.spec(internal);
         let Run::Shard(_, spread) = spec.run else { unreachable!("_watch is a command of shards") };
         let words = OwnedArgs::collect(std::iter::once(&b"_watch"[..]).chain(keys));
-        let head = CallHead { command: internal, db, proto, first_key: watched[0].hash, no_touch: true };
+        let head = CallHead {
+            command: internal,
+            db,
+            proto,
+            first_key: watched[0].hash,
+            no_touch: true,
+            replays: false,
+        };
         let call = Call { head, args: words.as_args() };
         if let Some(session) = self.session(index) {
             session.watching = watched;
@@ -268,9 +275,10 @@ impl<T: Ticks> Host<T> {
             return self.fail(index, command, &error);
         }
         let Some(session) = self.session(index) else { return Flow::Next };
-        let (db, proto, no_touch) = (session.db, session.proto, session.no_touch);
+        let (db, proto) = (session.db, session.proto);
+        let (no_touch, replays) = (session.no_touch, session.replays);
         let watched = std::mem::take(&mut session.watched);
-        let head = CallHead { command, db, proto, first_key: Default::default(), no_touch };
+        let head = CallHead { command, db, proto, first_key: Default::default(), no_touch, replays };
         let items = self.items(index, *multi, head);
         let program = Program::exec(items, proto);
         let flow = match self.exec_here(index, program, &watched) {
@@ -399,6 +407,7 @@ impl<T: Ticks> Host<T> {
             proto: crate::resp::Proto::Resp2,
             first_key: watched.hash,
             no_touch: true,
+            replays: false,
         };
         let args = OwnedArgs::collect([&b"_watched"[..], &watched.key, version.as_bytes()]);
         (watched.shard, shared(watched), OwnedCall { head, args })

@@ -110,6 +110,7 @@ impl<T: Ticks> Host<T> {
             hasher: &self.hasher,
             shards: self.placement.len() as u16,
             options: &self.command_options,
+            replays: false,
         }
     }
 

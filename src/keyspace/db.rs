@@ -37,6 +37,10 @@ use crate::{
     },
 };
 
+/// How often RANDOMKEY draws again where it comes upon keys that are hidden; then it takes one of those (Redis:
+/// `dbRandomKey`).
+const HIDDEN_DRAWS_MAX: u32 = 100;
+
 /// What a keyspace is told by the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyspaceOptions {
@@ -126,6 +130,18 @@ pub(super) struct Core {
     has_field_expiry: bool,
     pub(super) prng: Prng,
     touch: Touch,
+    lapse: Lapse,
+}
+
+/// What a lookup does that comes upon a key whose time has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lapse {
+    /// Removes it.
+    #[default]
+    Remove,
+    /// Finds nothing, and leaves it where it is: on a replica it goes when the primary says so. (Redis:
+    /// `expireIfNeeded`.) For commands that do not write.
+    Hide,
 }
 
 /// Which database each background step is at.
@@ -155,6 +171,7 @@ impl Keyspace {
                 volatile_by_fields: vec![0; usize::from(databases) + 1],
                 has_field_expiry: false,
                 touch: Touch::Yes,
+                lapse: Lapse::Remove,
             },
             detached: VecDeque::new(),
             turns: Turns::default(),
@@ -244,6 +261,12 @@ impl Keyspace {
     #[inline]
     pub fn touch(&self) -> Touch {
         self.core.touch
+    }
+
+    /// What becomes of keys whose time has come, in the lookups from now on.
+    #[inline]
+    pub fn set_lapse(&mut self, lapse: Lapse) {
+        self.core.lapse = lapse;
     }
 
     /// Asks the memory for the bucket of `hash`. First wave of a batch.
@@ -561,11 +584,17 @@ impl Keyspace {
     pub fn random_key(&mut self, db: DbIndex, prng: &mut Prng, now: UnixMs) -> Option<&[u8]> {
         let Keyspace { databases, core, .. } = self;
         let table = &mut databases[db.index()].table;
+        let mut hidden = 0;
         loop {
             let mut ahead = prng.clone();
             let entry = table.random(&mut ahead)?;
-            if !entry.is_gone(now) {
+            if !entry.is_gone(now) || hidden == HIDDEN_DRAWS_MAX {
                 break;
+            }
+            if core.lapse == Lapse::Hide {
+                hidden += 1;
+                *prng = ahead;
+                continue;
             }
             // As Redis does it: what has expired is removed, then another is drawn.
             let key = SmallVec::<[u8; 64]>::from_slice(entry.key());
@@ -653,7 +682,7 @@ impl Keyspace {
         self.core.slab.ends_with_its_pages(databases.chain(detached).sum())
     }
 
-    /// The place of a key; one whose time has come is removed first.
+    /// The place of a key; one whose time has come is removed first, or overlooked.
     #[inline(always)]
     pub(super) fn place<'k>(
         &'k mut self,
@@ -663,13 +692,22 @@ impl Keyspace {
     ) -> (&'k mut Core, Place<'k, Entry>) {
         let mut place = self.databases[db.index()].table.place(key.hash().0, key.bytes());
         if place.is_volatile() {
-            self.core.expire(&mut place, db, key.hash(), now);
+            self.core.lapse(&mut place, db, key.hash(), now);
         }
         (&mut self.core, place)
     }
 }
 
 impl Core {
+    /// Sees to the entry of a place if its time has come.
+    fn lapse(&mut self, place: &mut Place<'_, Entry>, db: DbIndex, hash: KeyHash, now: UnixMs) {
+        match self.lapse {
+            Lapse::Remove => self.expire(place, db, hash, now),
+            Lapse::Hide if place.element().is_some_and(|entry| entry.is_gone(now)) => place.overlook(),
+            Lapse::Hide => {}
+        }
+    }
+
     /// Removes the entry of a place if its time has come, or that of all fields of its hash.
     fn expire(&mut self, place: &mut Place<'_, Entry>, db: DbIndex, hash: KeyHash, now: UnixMs) {
         let is_gone = if self.is_awaited(place, db) {

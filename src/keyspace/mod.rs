@@ -26,7 +26,7 @@ pub mod value;
 
 pub use access::{AccessPolicy, LfuOptions, Touch};
 pub use collection::{Hash, HashRef, Kept, List, ListRef, Set, SetRef, Zset, ZsetRef};
-pub use db::{CopyOutcome, Keyspace, KeyspaceOptions};
+pub use db::{CopyOutcome, Keyspace, KeyspaceOptions, Lapse};
 pub use entry::VALUE_LEN_MAX;
 pub use evict::{EvictReport, EvictionOptions, EvictionOrder};
 pub use expire::ExpireReport;

@@ -621,3 +621,28 @@ fn a_keyspace_with_large_collections_is_taken_apart_at_its_end() {
     assert_eq!(k.flush(DB), 1000);
     assert!(k.ends_with_its_pages());
 }
+
+#[test]
+fn what_has_expired_is_hidden_and_stays_where_it_is() {
+    let mut k = keyspace(1);
+    set(&mut k, b"a", b"1", SetExpire::At(later(10)));
+    set(&mut k, b"b", b"2", SetExpire::Clear);
+    k.set_lapse(Lapse::Hide);
+    assert_eq!(get(&mut k, b"a", later(10)), Some(b"1".to_vec()));
+    assert_eq!(get(&mut k, b"a", later(11)), None);
+    assert_eq!(get(&mut k, b"b", later(11)), Some(b"2".to_vec()));
+    assert_eq!((k.len(DB), k.stats().expired_keys), (2, 0));
+    let mut prng = Prng::new(1);
+    for _ in 0..20 {
+        assert!(k.random_key(DB, &mut prng, later(11)).is_some());
+    }
+    let hasher = k.hasher().clone();
+    assert!(k.remove(DB, hasher.key(b"b"), T0));
+    // There is nothing else to be drawn.
+    assert_eq!(k.random_key(DB, &mut prng, later(11)), Some(&b"a"[..]));
+    // Who does again what was done before sees it.
+    assert_eq!(get(&mut k, b"a", UnixMs(0)), Some(b"1".to_vec()));
+    k.set_lapse(Lapse::Remove);
+    assert_eq!(get(&mut k, b"a", later(11)), None);
+    assert_eq!((k.len(DB), k.stats().expired_keys), (0, 1));
+}

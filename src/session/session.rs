@@ -34,6 +34,8 @@ pub struct Session {
     pub no_touch: bool,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
+    /// Whether it does again what a journal tells (`CallHead::replays`).
+    pub replays: bool,
     /// MONITOR.
     pub monitor: bool,
     /// Whether there is no client: the server's own commands are this session's.
@@ -174,6 +176,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_touch: false,
             no_evict: false,
+            replays: false,
             monitor: false,
             is_internal: false,
             input: Input::default(),

@@ -18,6 +18,8 @@ pub struct CallHead {
     pub first_key: KeyHash,
     /// CLIENT NO-TOUCH: reads leave the keys' access time alone.
     pub no_touch: bool,
+    /// Whether it comes from a journal and does again what was done: it does not see time go on.
+    pub replays: bool,
 }
 
 /// A command with borrowed arguments.

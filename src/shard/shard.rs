@@ -16,7 +16,7 @@ use crate::command::ctx::CommandOptions;
 use crate::command::spec::{Group, Run, Spread, Steps};
 use crate::command::{effects, CommandId, Ctx, Spec, Table};
 use crate::journal::{self, Journal, Records};
-use crate::keyspace::{EvictReport, ExpireReport, Keyspace, Touch, ValueKind};
+use crate::keyspace::{EvictReport, ExpireReport, Keyspace, Lapse, Touch, ValueKind};
 use crate::resp::Reply;
 
 /// A transaction over several shards: its coordinator's core and that core's count.
@@ -114,6 +114,8 @@ pub struct Shard {
     entering: BTreeMap<Ticket, Option<End>>,
     /// Jobs to run, reused between calls.
     ready: Vec<JobId>,
+    /// Whether it is a replica's: keys whose time has come go when the primary says so.
+    is_replica: bool,
 }
 
 impl Shard {
@@ -139,7 +141,14 @@ impl Shard {
             waiters: Waiters::default(),
             entering: BTreeMap::new(),
             ready: Vec::new(),
+            is_replica: false,
         }
+    }
+
+    /// Whether it is a replica's from now on.
+    pub fn set_replica(&mut self, is_replica: bool) {
+        self.is_replica = is_replica;
+        self.keyspace.set_lapse(Lapse::Remove);
     }
 
     /// Which shard this is.
@@ -159,6 +168,14 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
         let start = out.len();
+        let now = match call.head.replays {
+            true => Now { unix_us: journal::REPLAY_TIME.0 * 1000, ..now },
+            false => now,
+        };
+        if self.is_replica {
+            // Who may write here all the same, as in Redis, removes what is in the way.
+            self.keyspace.set_lapse(if spec.is_write() { Lapse::Remove } else { Lapse::Hide });
+        }
         let mut reply = Reply::new(out, call.head.proto);
         let mut ctx = Ctx {
             keyspace: &mut self.keyspace,

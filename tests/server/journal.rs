@@ -133,7 +133,14 @@ impl One {
         let args = args.as_args();
         let first_key = spec.key_indexes(args).next();
         let first_key = first_key.map_or(KeyHash::default(), |at| self.hasher.hash(args.at(at)));
-        let head = CallHead { command, db: DbIndex(0), proto: Proto::Resp2, first_key, no_touch: false };
+        let head = CallHead {
+            command,
+            db: DbIndex(0),
+            proto: Proto::Resp2,
+            first_key,
+            no_touch: false,
+            replays: false,
+        };
         let _ = self.shard.run(spec, Call { head, args }, now(), &mut Vec::new());
     }
 
@@ -147,7 +154,14 @@ impl One {
         let command = self.table.internal("_digest");
         let args = OwnedArgs::collect([&b"_digest"[..]]);
         let first_key = KeyHash::default();
-        let head = CallHead { command, db: DbIndex(0), proto: Proto::Resp2, first_key, no_touch: false };
+        let head = CallHead {
+            command,
+            db: DbIndex(0),
+            proto: Proto::Resp2,
+            first_key,
+            no_touch: false,
+            replays: false,
+        };
         let mut out = Vec::new();
         let call = Call { head, args: args.as_args() };
         self.shard.run(self.table.spec(command), call, now(), &mut out).unwrap();

@@ -69,6 +69,7 @@ impl Local {
             proto: Proto::Resp2,
             first_key: self.hasher.hash(first_key),
             no_touch: false,
+            replays: false,
         };
         let mut out = Vec::new();
         let result = self.shard.run(self.table.spec(command), Call { head, args }, self.now, &mut out);

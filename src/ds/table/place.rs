@@ -21,6 +21,12 @@ impl<'t, E: Element> Place<'t, E> {
         self.found.is_some()
     }
 
+    /// As if the key were not there. What is inserted then must not be put under the same key.
+    #[inline]
+    pub fn overlook(&mut self) {
+        self.found = None;
+    }
+
     /// The table.
     pub fn table(&self) -> &Table<E> {
         self.table

@@ -147,6 +147,7 @@ impl<T: Ticks> Host<T> {
             proto: session.proto,
             first_key: Default::default(),
             no_touch: true,
+            replays: false,
         };
         let args = OwnedArgs::collect([name.as_bytes()]);
         self.start_txn(index, spec, spread, Call { head, args: args.as_args() })

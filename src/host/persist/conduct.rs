@@ -169,6 +169,7 @@ impl<T: Ticks> Host<T> {
             proto: Default::default(),
             first_key: Default::default(),
             no_touch: true,
+            replays: false,
         };
         self.start_txn(session, spec, spread, Call { head, args: args.as_args() });
         self.look_at_cut();

@@ -22,7 +22,7 @@ use crate::base::time::{Now, Ticks};
 use crate::command::spec::{Flags, Run, SessionOp, Spec, Spread};
 use crate::host::host::Host;
 use crate::host::mail::Rare;
-use crate::journal::{self, Annotation, Item, REPLAY_TIME};
+use crate::journal::{self, Annotation, Item};
 use crate::rdb;
 use crate::resp::{Args, OwnedArgs};
 use crate::session::session::Peer;
@@ -713,10 +713,10 @@ impl<T: Ticks> Host<T> {
             proto: Default::default(),
             first_key: first_key.unwrap_or_default(),
             no_touch: false,
+            replays: true,
         };
-        let now = Now { unix_us: REPLAY_TIME.0 * 1000, ..self.now };
         // What it answered was told long ago.
-        let _ = self.shards[place].run(spec, Call { head, args }, now, replies);
+        let _ = self.shards[place].run(spec, Call { head, args }, self.now, replies);
         true
     }
 

@@ -117,6 +117,8 @@ pub struct Shape<'a> {
     pub shards: u16,
     /// The configuration's limits.
     pub options: &'a CommandOptions,
+    /// Whether what is planned comes from a journal (`CallHead::replays`).
+    pub replays: bool,
 }
 
 impl Shape<'_> {
@@ -129,7 +131,17 @@ impl Shape<'_> {
     fn call(&self, name: &str, db: DbIndex, args: OwnedArgs) -> OwnedCall {
         let first_key = self.hasher.hash(args.as_args().at(1));
         let command = self.table.internal(name);
-        OwnedCall { head: CallHead { command, db, proto: Proto::Resp2, first_key, no_touch: true }, args }
+        OwnedCall {
+            head: CallHead {
+                command,
+                db,
+                proto: Proto::Resp2,
+                first_key,
+                no_touch: true,
+                replays: self.replays,
+            },
+            args,
+        }
     }
 
     /// The same with nothing but the key.
@@ -166,7 +178,8 @@ pub fn plan(
     spread: Spread,
     call: Call<'_>,
 ) -> Result<(Plan, Vec<PlannedPart>), CommandError> {
-    let Shape { table, hasher, shards, options } = shape;
+    let shape = Shape { replays: call.head.replays, ..shape };
+    let Shape { table, hasher, shards, options, .. } = shape;
     let Call { head, args } = call;
     let mode = mode_of(spec);
     let every = |merge: Merge| {
@@ -306,6 +319,7 @@ impl Plan {
 
     /// A step is done everywhere; the replies are in the order of its parts.
     pub fn decide(self, shape: Shape<'_>, replies: &Replies, rng: &mut Prng) -> Decision {
+        let shape = Shape { replays: self.head.replays, ..shape };
         let Shape { table, hasher, .. } = shape;
         let head = self.head;
         match self.merge {
