@@ -31,7 +31,7 @@ use crate::resp::decode::{decode, split_quoted, Limits, Progress, ProtocolError,
 use crate::resp::{Args, OwnedArgs, Reply, Span};
 use crate::session::coordinator::single_shard;
 use crate::session::session::ReplyMode;
-use crate::session::{admit, Input, State, Wait};
+use crate::session::{admit, Input, SessionKind, State, Wait};
 use crate::shard::shard::is_global;
 use crate::shard::{Call, CallHead, Ticket};
 
@@ -141,6 +141,9 @@ impl<T: Ticks> Host<T> {
             self.stats.net_input_bytes += piece.bytes.len() as u64;
             if session.state == State::Open && session.input.is_empty() && !session.in_batch {
                 self.gather(pieces, at as u32, Input::default(), false);
+            } else if session.kind == SessionKind::Outgoing {
+                self.flush(pieces);
+                self.received_on_link(piece.session, piece.bytes);
             } else {
                 // What is gathered comes first; then these bytes go behind those that wait.
                 self.flush(pieces);
@@ -498,7 +501,8 @@ impl<T: Ticks> Host<T> {
         if session.reply_mode == ReplyMode::SkipNext {
             session.reply_mode = ReplyMode::Skip;
         }
-        let found = match session.is_internal && args.at(0).starts_with(b"_") {
+        let is_own = session.kind == SessionKind::Internal;
+        let found = match is_own && args.at(0).starts_with(b"_") {
             true => Ok(self.table.internal(&String::from_utf8_lossy(args.at(0)))),
             false => admit::find(&self.table, args),
         };

@@ -14,7 +14,7 @@ use super::host::Host;
 use super::memory::MemoryGauge;
 use crate::base::time::Ticks;
 use crate::config::ClientsMemory;
-use crate::session::{clients, Session, State};
+use crate::session::{clients, Session, SessionKind, State};
 
 /// What a core knows of its clients' memory.
 #[derive(Debug, Default)]
@@ -59,7 +59,8 @@ impl<T: Ticks> Host<T> {
     #[inline]
     pub(super) fn account(&mut self, index: u32) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
-        if matches!(session.state, State::Closing | State::Closed) {
+        let is_ending = matches!(session.state, State::Closing | State::Closed);
+        if is_ending || session.kind != SessionKind::Client {
             return;
         }
         let (before, bytes) = (session.accounted_bytes, clients::memory_bytes(session) as u64);
@@ -143,8 +144,11 @@ impl<T: Ticks> Host<T> {
     }
 
     fn sizes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let may_go =
-            |session: &Session| !session.no_evict && !matches!(session.state, State::Closing | State::Closed);
+        let may_go = |session: &Session| {
+            session.kind == SessionKind::Client
+                && !session.no_evict
+                && !matches!(session.state, State::Closing | State::Closed)
+        };
         let sessions = self.sessions.iter().zip(0u32..);
         sessions.filter_map(move |(session, index)| {
             session

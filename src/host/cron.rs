@@ -8,7 +8,7 @@ use super::host::Host;
 use crate::base::time::{MonoUs, Ticks};
 use crate::command::spec::Flags;
 use crate::node::stats::{CoreStats, DatabaseSize, Rates, Report, SessionUse};
-use crate::session::{clients, State, Wait};
+use crate::session::{clients, SessionKind, State, Wait};
 
 pub use crate::node::process::{ProcessInfo, Usage};
 
@@ -180,7 +180,8 @@ impl<T: Ticks> Host<T> {
 
     fn sessions_use(&self) -> SessionUse {
         let mut sum = SessionUse { memory_bytes: self.clients_memory(), ..SessionUse::default() };
-        for session in self.sessions.iter().filter_map(|session| session.as_deref()) {
+        let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
+        for session in sessions.filter(|session| session.kind == SessionKind::Client) {
             sum.input_bytes_max = sum.input_bytes_max.max(session.input.bytes.capacity() as u64);
             sum.output_bytes_max = sum.output_bytes_max.max(session.replies.pending_bytes() as u64);
         }
@@ -277,7 +278,8 @@ impl<T: Ticks> Host<T> {
         let timeout_us = u64::from(self.config.network.timeout_secs) * 1_000_000;
         let limit = self.config.clients.output_buffer_limits.normal;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
-        if matches!(session.state, State::Closing | State::Closed) || session.is_internal {
+        let is_ending = matches!(session.state, State::Closing | State::Closed);
+        if is_ending || session.kind != SessionKind::Client {
             return;
         }
         let idle_us = now.since(session.active);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::batch::Received;
 use super::cron::ProcessInfo;
-use super::{Effect, Host, HostOptions, Mail, MemoryGauge};
+use super::{Departure, Effect, Host, HostOptions, Mail, MemoryGauge};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::base::prng::Prng;
@@ -49,6 +49,10 @@ pub(crate) struct Node {
     /// Links on which nothing arrives for now.
     held: Vec<usize>,
     clients: Vec<Client>,
+    /// Clients between two cores: which, to where, and the session.
+    moving: VecDeque<(ClientNo, usize, Departure)>,
+    /// Connections that are to be made: by which core, for which session, and to what. The test answers.
+    pub(crate) dials: Vec<(usize, u32, String)>,
     pub(crate) rng: Prng,
     now: Now,
     ticks: FakeTicks,
@@ -65,6 +69,10 @@ struct Client {
     index: u32,
     received: Vec<u8>,
     is_open: bool,
+    /// What it has sent while it was on no core.
+    on_the_way: Option<Vec<u8>>,
+    /// It has sent its last byte on the way.
+    ended_on_the_way: bool,
 }
 
 /// Names a client.
@@ -101,6 +109,8 @@ impl Node {
             links: (0..cores * cores).map(|_| VecDeque::new()).collect(),
             held: Vec::new(),
             clients: Vec::new(),
+            moving: VecDeque::new(),
+            dials: Vec::new(),
             rng: Prng::new(seed),
             now: Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(0) },
             ticks,
@@ -134,14 +144,14 @@ impl Node {
             local: true,
         };
         let index = self.hosts[core].connect(peer).unwrap();
-        self.clients.push(Client { core, index, received: Vec::new(), is_open: true });
+        self.clients.push(Client { core, index, is_open: true, ..Client::default() });
         ClientNo(number)
     }
 
     /// The client is gone.
     pub(crate) fn disconnect(&mut self, client: ClientNo) {
-        let Client { core, index, is_open, .. } = &mut self.clients[client.0];
-        if std::mem::take(is_open) {
+        let Client { core, index, is_open, on_the_way, .. } = &mut self.clients[client.0];
+        if std::mem::take(is_open) && on_the_way.is_none() {
             let (core, index) = (*core, *index);
             self.hosts[core].disconnected(index);
         }
@@ -150,7 +160,9 @@ impl Node {
     /// The client sends nothing more, but still reads.
     pub(crate) fn end_of_input(&mut self, client: ClientNo) {
         let Client { core, index, is_open, .. } = self.clients[client.0];
-        if is_open {
+        if self.clients[client.0].on_the_way.is_some() {
+            self.clients[client.0].ended_on_the_way = true;
+        } else if is_open {
             self.hosts[core].end_of_input(index);
         }
     }
@@ -161,6 +173,9 @@ impl Node {
 
     /// A client sends bytes, which arrive in one piece.
     pub(crate) fn send(&mut self, client: ClientNo, bytes: &[u8]) {
+        if let Some(on_the_way) = &mut self.clients[client.0].on_the_way {
+            return on_the_way.extend_from_slice(bytes);
+        }
         self.send_all(&[(client, bytes)]);
     }
 
@@ -261,9 +276,37 @@ impl Node {
         !self.links[link].is_empty() && !self.held.contains(&link)
     }
 
+    /// The core that a client is connected to, and its session there.
+    pub(crate) fn place_of(&self, client: ClientNo) -> (usize, u32) {
+        (self.clients[client.0].core, self.clients[client.0].index)
+    }
+
+    /// A client arrives at the core that it moves to, and what it has sent meanwhile.
+    fn arrive(&mut self) {
+        let Some((client, core, departure)) = self.moving.pop_front() else { return };
+        let index = self.hosts[core].arrive(departure);
+        let Client { core: at, index: as_number, on_the_way, .. } = &mut self.clients[client.0];
+        (*at, *as_number) = (core, index);
+        let sent = on_the_way.take().unwrap_or_default();
+        if !self.clients[client.0].is_open {
+            self.hosts[core].disconnected(index);
+            return;
+        }
+        if !sent.is_empty() {
+            self.send(client, &sent);
+        }
+        if std::mem::take(&mut self.clients[client.0].ended_on_the_way) {
+            self.end_of_input(client);
+        }
+    }
+
     /// One thing happens somewhere. Whether it could make a difference.
     pub(crate) fn step(&mut self) -> bool {
         let full: Vec<usize> = (0..self.links.len()).filter(|&link| self.can_deliver(link)).collect();
+        if !self.moving.is_empty() && self.rng.below(3) == 0 {
+            self.arrive();
+            return true;
+        }
         let choice = self.rng.below((full.len() + self.hosts.len()) as u64) as usize;
         match full.get(choice) {
             Some(&link) => {
@@ -281,7 +324,7 @@ impl Node {
     pub(crate) fn quiesce(&mut self) {
         for _ in 0..1_000_000 {
             self.step();
-            let is_idle = !(0..self.links.len()).any(|link| self.can_deliver(link));
+            let is_idle = self.moving.is_empty() && !(0..self.links.len()).any(|link| self.can_deliver(link));
             if is_idle && !(0..self.hosts.len()).fold(false, |any, core| self.pass(core) | any) {
                 return;
             }
@@ -320,6 +363,26 @@ impl Node {
                         .position(|client| client.core == core && client.index == session && client.is_open);
                     if let Some(client) = client {
                         self.disconnect(ClientNo(client));
+                    }
+                    moved = true;
+                }
+                Effect::Connect { session, host, port, source } => {
+                    let from = if source.is_empty() { String::new() } else { format!(" from {source}") };
+                    self.dials.push((core, session, format!("{host}:{port}{from}")));
+                    moved = true;
+                }
+                Effect::Move { session, to } => {
+                    self.take_output(core, session);
+                    if let Some(session) = self.hosts[core].session(session) {
+                        session.dirty = false;
+                    }
+                    let client = self
+                        .clients
+                        .iter_mut()
+                        .position(|client| client.core == core && client.index == session && client.is_open);
+                    if let (Some(at), Some(departure)) = (client, self.hosts[core].depart(session)) {
+                        self.clients[at].on_the_way = Some(Vec::new());
+                        self.moving.push_back((ClientNo(at), to.index(), departure));
                     }
                     moved = true;
                 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use super::cron::{Pause, ProcessInfo};
+use super::dial::LinkOwner;
 use super::direct::Attempt;
 use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
 use super::memory::MemoryState;
+use super::moves::Errand;
 use super::query::Gather;
 use super::txn::{Gathered, Txn};
 use crate::base::ids::{ClientId, CoreId, ShardId};
@@ -26,7 +28,7 @@ use crate::node::slowlog::SlowLog;
 use crate::node::stats::CoreStats;
 use crate::session::admit::Gate;
 use crate::session::session::Peer;
-use crate::session::{Replies, Session, State, Wait};
+use crate::session::{Replies, Session, SessionKind, State, Wait};
 use crate::shard::waiters::End;
 use crate::shard::Shard;
 use crate::storage::plan::Plan;
@@ -58,6 +60,26 @@ pub struct HostOptions {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
+    /// Connect to another server for this session, trying the host's addresses in turn, from the address `source`
+    /// unless that is empty; then call `dialed`.
+    Connect {
+        /// The session.
+        session: u32,
+        /// A name or an address.
+        host: String,
+        /// Its TCP port.
+        port: u16,
+        /// An address, a name, or empty.
+        source: String,
+    },
+    /// Take this session's connection to another core: receive no more, send what it is owed, then take it from here
+    /// (`depart`) to there (`arrive`).
+    Move {
+        /// The session.
+        session: u32,
+        /// Not this core.
+        to: CoreId,
+    },
     /// End a session's connection: after its output has left, or at once.
     Close {
         /// The session.
@@ -120,6 +142,13 @@ pub struct Host<T> {
     /// Numbers of sessions that may be given again, with that of their first slot.
     pub(super) free_sessions: Vec<(u32, u32)>,
     pub(super) next_client: u64,
+    /// Who uses the links, by session.
+    pub(super) links: BTreeMap<u32, LinkOwner>,
+    /// What sessions are to do on the core that they move to.
+    pub(super) departing: BTreeMap<u32, Errand>,
+    /// What has happened to a test's links.
+    #[cfg(test)]
+    pub(super) probe: Vec<String>,
     pub(super) table: Arc<Table>,
     pub(super) config: Arc<Config>,
     pub(super) hasher: KeyHasher,
@@ -200,6 +229,10 @@ impl<T: Ticks> Host<T> {
             sessions: Vec::new(),
             free_sessions: Vec::new(),
             next_client: 0,
+            links: BTreeMap::new(),
+            departing: BTreeMap::new(),
+            #[cfg(test)]
+            probe: Vec::new(),
             command_stats: (0..table.len()).map(|_| CommandStats::default()).collect(),
             table,
             hasher,
@@ -276,21 +309,13 @@ impl<T: Ticks> Host<T> {
         session.authenticated = self.config.security.requirepass.is_empty();
         session.refresh_lane();
         self.stats.connected_clients += 1;
-        let (index, first_slot) = self.free_sessions.pop().unwrap_or_else(|| {
-            self.sessions.push(None);
-            (self.sessions.len() as u32 - 1, 0)
-        });
-        session.replies = Replies::starting_at(first_slot);
-        self.sessions[index as usize] = Some(session);
+        let index = self.add_session(session);
         self.account(index);
         Ok(index)
     }
 
-    /// A session without a client, for commands of the server's own. The runtime has no connection for it.
-    pub(super) fn connect_internal(&mut self, peer: Peer) -> u32 {
-        let mut session = Box::new(Session::new(ClientId(0), peer, self.now.mono));
-        session.authenticated = true;
-        session.is_internal = true;
+    /// Gives a session a number.
+    pub(super) fn add_session(&mut self, mut session: Box<Session>) -> u32 {
         let (index, first_slot) = self.free_sessions.pop().unwrap_or_else(|| {
             self.sessions.push(None);
             (self.sessions.len() as u32 - 1, 0)
@@ -300,23 +325,44 @@ impl<T: Ticks> Host<T> {
         index
     }
 
-    /// The connection of a session is gone, and the runtime has no operation of it under way.
+    /// A session without a client, for commands of the server's own. The runtime has no connection for it.
+    pub(super) fn connect_internal(&mut self, peer: Peer) -> u32 {
+        let mut session = Box::new(Session::new(ClientId(0), peer, self.now.mono));
+        session.authenticated = true;
+        session.kind = SessionKind::Internal;
+        self.add_session(session)
+    }
+
+    /// The connection of a session is gone, or will not be made, and the runtime has no operation of it under way.
     pub fn disconnected(&mut self, index: u32) {
         self.end_account(index);
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.state = State::Closed;
         session.input = Default::default();
         session.replies.out = Vec::new();
-        self.stats.connected_clients -= 1;
-        // The number may be given to another client before they are carried out.
-        self.effects.retain(|effect| {
-            !matches!(effect, Effect::Close { session, .. } | Effect::Throttle(session) | Effect::Unthrottle(session)
-                if *session == index)
-        });
+        if session.kind == SessionKind::Client {
+            self.stats.connected_clients -= 1;
+        }
+        self.forget_effects(index);
+        self.forget_move(index);
         self.remove_monitor(index);
         self.discard(index);
         self.end_block(index, End::Over);
         self.release_session(index);
+        self.link_ended(index);
+    }
+
+    /// What is still to be done about a session that is gone: its number may be given to another before that is
+    /// carried out.
+    pub(super) fn forget_effects(&mut self, index: u32) {
+        self.effects.retain(|effect| match effect {
+            Effect::Connect { session, .. }
+            | Effect::Move { session, .. }
+            | Effect::Close { session, .. }
+            | Effect::Throttle(session)
+            | Effect::Unthrottle(session) => *session != index,
+            _ => true,
+        });
     }
 
     /// Frees a closed session once nothing that it asked for is under way.
@@ -359,6 +405,9 @@ impl<T: Ticks> Host<T> {
     pub fn end_of_input(&mut self, index: u32) {
         let Some(session) = self.session(index) else { return };
         session.at_end = true;
+        if session.kind == SessionKind::Outgoing {
+            return self.end_of_link(index);
+        }
         self.leave_if_at_end(index);
         self.runnable.push(index);
     }
@@ -394,7 +443,7 @@ impl<T: Ticks> Host<T> {
     /// How many sessions there are, those included whose connection is gone while something that they asked for is
     /// under way.
     pub fn sessions(&self) -> usize {
-        self.sessions.iter().flatten().filter(|session| !session.is_internal).count()
+        self.sessions.iter().flatten().filter(|session| session.kind == SessionKind::Client).count()
     }
 
     /// What is under way, for whoever wants to see that nothing is left over.
@@ -625,6 +674,7 @@ impl<T: Ticks> Host<T> {
         session.state = State::Closing;
         session.fast = false;
         session.input = Default::default();
+        self.links.remove(&index);
         if at_once {
             session.replies.discard_waiting();
         }

@@ -15,6 +15,7 @@ mod blocking;
 mod blocking_tests;
 mod clientsmemory;
 pub mod cron;
+pub mod dial;
 mod direct;
 #[cfg(test)]
 mod direct_tests;
@@ -24,11 +25,14 @@ pub(crate) mod harness;
 pub mod host;
 #[cfg(test)]
 mod journal_tests;
+#[cfg(test)]
+mod links_tests;
 pub mod mail;
 pub mod memory;
 #[cfg(test)]
 mod memory_tests;
 mod monitor;
+pub mod moves;
 pub mod multi;
 #[cfg(test)]
 mod multi_tests;
@@ -41,6 +45,8 @@ pub mod sessionops;
 mod tests;
 mod txn;
 
+pub use dial::LinkOwner;
 pub use host::{Effect, Host, HostOptions, Outstanding};
 pub use mail::Mail;
 pub use memory::MemoryGauge;
+pub use moves::{Departure, Errand};

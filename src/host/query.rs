@@ -23,7 +23,7 @@ use crate::node::slowlog::SlowLog;
 use crate::node::stats::Report;
 use crate::resp::OwnedArgs;
 use crate::session::clients::{self, KillFilter, ListFilter};
-use crate::session::{State, Wait};
+use crate::session::{SessionKind, State, Wait};
 use crate::shard::waiters::End;
 
 /// A question, or an order.
@@ -235,14 +235,6 @@ impl<T: Ticks> Host<T> {
         self.asked(index)
     }
 
-    /// CLIENT UNBLOCK: asks the client's core, which its number tells.
-    pub(super) fn ask_unblock(&mut self, index: u32, id: u64, end: End) -> Flow {
-        let number = self.begin(From::Session(index), Purpose::ClientUnblock, 1);
-        let core = CoreId((id.wrapping_sub(1) % u64::from(self.cores)) as u16);
-        self.post(core, Rare::Query(number, Query::Unblock(id, end)));
-        self.asked(index)
-    }
-
     /// Asks core 0 about saves.
     pub(super) fn ask_conductor(&mut self, index: u32, query: SaveQuery) -> Flow {
         let number = self.begin(From::Session(index), Purpose::Answer, 1);
@@ -326,7 +318,7 @@ impl<T: Ticks> Host<T> {
             Query::Feed(line) => self.feed_own_monitors(&line),
             Query::Clients(filter) => {
                 let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
-                let clients = sessions.filter(|session| !session.is_internal);
+                let clients = sessions.filter(|session| session.kind == SessionKind::Client);
                 let shown = clients.filter(|session| filter.takes(session));
                 return Answer::Clients(
                     shown.map(|session| (session.id.0, clients::line(session, now, &self.table))).collect(),
@@ -386,7 +378,7 @@ impl<T: Ticks> Host<T> {
         let (mut count, mut asker) = (0, false);
         for index in 0..self.sessions.len() as u32 {
             let Some(session) = self.session(index) else { continue };
-            if session.is_internal || !filter.takes(session, now) {
+            if session.kind != SessionKind::Client || !filter.takes(session, now) {
                 continue;
             }
             count += 1;

@@ -94,6 +94,7 @@ pub(super) fn random_request(rng: &mut Prng) -> Vec<u8> {
             let store = [String::new(), format!("STORE {}", key(rng))];
             format!("SORT {sorted} ALPHA {options} {}", store[rng.below(2) as usize]).trim_end().to_owned()
         }
+        45 => format!("DEBUG MOVE-CLIENT {}", rng.below(9)),
         81 => format!("SORT_RO {} BY k* GET k*", key(rng)),
         _ => format!("STRLEN {}", key(rng)),
     };

@@ -1,25 +1,30 @@
 //! A core's sockets: what the kernel has under way for each, and the way of its replies out.
 //!
 //! A connection has the number of its session. Its life: `Live`, then `Closing` once either side has ended it; the
-//! socket is shut down, the kernel's operations on it come back, and only then is it closed and its number free.
+//! socket is shut down, the kernel's operations on it come back, and only then is it closed and its number free. One
+//! that is `Moving` to another core goes there, with its socket, when the kernel has nothing of it under way.
 //!
 //! Replies leave by a send that must be over at once (MSG_DONTWAIT with MSG_WAITALL, completion only on failure): the
 //! buffer is free again when `enter` has returned, and a pass needs no second system call to learn so. What the
 //! socket does not take goes the slow way: a send of a buffer of its own that the kernel finishes when the client
 //! reads.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::{opcode, squeue, types};
 
 use super::buffers::GROUP;
 use super::ring::{Kind, Ring, Tag};
+use crate::base::ids::CoreId;
 
 /// One socket.
 #[derive(Debug)]
 pub struct Connection {
-    fd: RawFd,
+    /// Closed with it.
+    fd: OwnedFd,
     state: State,
+    /// Whether it is counted among the clients' connections.
+    is_client: bool,
     /// Whether a multishot receive is armed.
     receiving: bool,
     /// Whether one should be.
@@ -39,6 +44,8 @@ struct Sending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Live,
+    /// To go to this core, when its output has left and its receive is over.
+    Moving(CoreId),
     /// To be closed when its output has left.
     Flushing,
     /// Shut down; waits for the kernel to return what it has under way.
@@ -76,11 +83,11 @@ impl Connections {
         self.count += 1;
     }
 
-    /// Forgets a connection, which closes its socket.
-    pub fn remove(&mut self, index: u32) {
-        if self.slots[index as usize].take().is_some() {
-            self.count -= 1;
-        }
+    /// Takes a connection out. To drop it closes its socket.
+    pub fn remove(&mut self, index: u32) -> Option<Connection> {
+        let connection = self.slots.get_mut(index as usize)?.take()?;
+        self.count -= 1;
+        Some(connection)
     }
 
     /// Whether there is none.
@@ -108,11 +115,12 @@ pub enum Next {
 const SEND_BYTES_MAX: usize = 1 << 30;
 
 impl Connection {
-    /// A connected socket.
-    pub fn new(fd: RawFd) -> Self {
+    /// A client's socket.
+    pub fn new(fd: OwnedFd) -> Self {
         Connection {
             fd,
             state: State::Live,
+            is_client: true,
             receiving: false,
             wants_receive: true,
             sending: None,
@@ -120,19 +128,26 @@ impl Connection {
         }
     }
 
-    /// The socket.
-    pub fn fd(&self) -> RawFd {
-        self.fd
+    /// The socket of a connection that we have made.
+    pub fn outgoing(fd: OwnedFd) -> Self {
+        Connection { is_client: false, ..Connection::new(fd) }
+    }
+
+    /// Whether it is counted among the clients' connections.
+    pub fn is_client(&self) -> bool {
+        self.is_client
     }
 
     /// Arms the receive if it should be and is not.
     pub fn arm(&mut self, index: u32, ring: &mut Ring) {
-        if self.state == State::Closing || self.receiving || !self.wants_receive {
+        let may_receive = matches!(self.state, State::Live | State::Flushing);
+        if !may_receive || self.receiving || !self.wants_receive {
             return;
         }
         self.receiving = true;
         let tag = Tag { kind: Kind::Receive, index };
-        let entry = opcode::RecvMulti::new(types::Fd(self.fd), GROUP).build().user_data(tag.user_data());
+        let entry =
+            opcode::RecvMulti::new(types::Fd(self.fd.as_raw_fd()), GROUP).build().user_data(tag.user_data());
         // SAFETY: the entry points to no memory; the kernel takes buffers from the registered ring.
         unsafe { ring.push(&entry) };
     }
@@ -188,7 +203,7 @@ impl Connection {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
         let len = output.len().min(SEND_BYTES_MAX) as u32;
         let tag = Tag { kind: Kind::SendNow, index };
-        let entry = opcode::Send::new(types::Fd(self.fd), output.as_ptr(), len)
+        let entry = opcode::Send::new(types::Fd(self.fd.as_raw_fd()), output.as_ptr(), len)
             .flags(flags)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
@@ -228,7 +243,7 @@ impl Connection {
         let rest = &sending.bytes[sending.sent..];
         let len = rest.len().min(SEND_BYTES_MAX) as u32;
         let tag = Tag { kind: Kind::SendAll, index };
-        let entry = opcode::Send::new(types::Fd(self.fd), rest.as_ptr(), len)
+        let entry = opcode::Send::new(types::Fd(self.fd.as_raw_fd()), rest.as_ptr(), len)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build()
             .user_data(tag.user_data());
@@ -256,9 +271,33 @@ impl Connection {
         true
     }
 
+    /// Receives nothing more, so that the connection can go to another core. Bytes may still come until the kernel has
+    /// stopped.
+    pub fn begin_move(&mut self, index: u32, to: CoreId, ring: &mut Ring) {
+        if self.state == State::Live {
+            self.state = State::Moving(to);
+            self.cancel_receive(index, ring);
+        }
+    }
+
+    /// The core that it can go to now: nothing of it is under way in the kernel, but for what was sent the fast way
+    /// since the last `enter`.
+    pub fn can_move(&self) -> Option<CoreId> {
+        match self.state {
+            State::Moving(to) if !self.receiving && self.sending.is_none() => Some(to),
+            State::Moving(_) | State::Live | State::Flushing | State::Closing => None,
+        }
+    }
+
+    /// Its socket, for another core.
+    pub fn into_socket(self) -> OwnedFd {
+        debug_assert!(!self.receiving && self.sending.is_none());
+        self.fd
+    }
+
     /// Ends the connection when its output has left.
     pub fn flush_and_close(&mut self, index: u32, has_output: bool, ring: &mut Ring) -> Next {
-        if self.state == State::Live {
+        if matches!(self.state, State::Live | State::Moving(_)) {
             self.state = State::Flushing;
             self.wants_receive = false;
         }
@@ -283,7 +322,7 @@ impl Connection {
             self.cancel_receive(index, ring);
             if self.sending.is_some() {
                 // SAFETY: a shutdown of a descriptor that is ours. It ends the send, whose reader may never read.
-                unsafe { libc::shutdown(self.fd, libc::SHUT_RDWR) };
+                unsafe { libc::shutdown(self.fd.as_raw_fd(), libc::SHUT_RDWR) };
             }
         }
         self.closed()
@@ -306,13 +345,6 @@ impl Connection {
     /// Whether it has been ended.
     pub fn is_closing(&self) -> bool {
         self.state == State::Closing
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // SAFETY: the descriptor is ours and is not used after this.
-        unsafe { libc::close(self.fd) };
     }
 }
 

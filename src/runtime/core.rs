@@ -5,7 +5,7 @@
 //! queue its replies as sends. If nothing is left to do, the next enter sleeps in our own ring: a socket, the timer, or
 //! another core's message ends the sleep. glommio's reactor gets its turn at every tick of the timer.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use io_uring::types::Timespec;
@@ -15,17 +15,19 @@ use super::boot::Shared;
 use super::buffers::Buffers;
 use super::clock::{Clock, Tsc};
 use super::connections::{Connection, Connections, Next};
+use super::dial::{Destination, Dialed, Dialer};
 use super::disk::Disk;
-use super::listen::{self, Listener};
+use super::listen::Listener;
 use super::mesh::End;
 use super::ring::{buffer_of, goes_on, Completion, Kind, Ring, Tag};
+use super::sockets::prepare;
 use super::{log, rss};
 use crate::base::ids::CoreId;
 use crate::base::time::MonoUs;
 use crate::host::batch::Received;
 use crate::host::cron::Usage;
-use crate::host::{Effect, Host, Mail};
-use crate::session::State;
+use crate::host::{Departure, Effect, Host, Mail};
+use crate::session::{State, Wait};
 use crate::storage::op::{Job, Outcome};
 
 /// How often a core asks the kernel what the process uses, for INFO.
@@ -48,6 +50,13 @@ pub enum Post {
         /// Which listener it came from.
         listener: u32,
     },
+    /// A connection that leaves the sender for the receiver; it is counted there already.
+    Moved {
+        /// The socket.
+        fd: OwnedFd,
+        /// Its session.
+        departure: Departure,
+    },
 }
 
 /// One core at work.
@@ -61,6 +70,8 @@ pub struct Core {
     end: End<Post>,
     /// By session number.
     connections: Connections,
+    /// The connections that are being made.
+    dialer: Dialer,
     /// Sessions whose output was queued in this pass.
     sent: Vec<u32>,
     /// Whether one of them does something else once its output has left. A send that succeeds has no completion: the
@@ -76,7 +87,7 @@ pub struct Core {
     received: Vec<Received<'static>>,
     /// Receives that ended and are armed again when buffers are back.
     rearm: Vec<u32>,
-    /// New connections that another core's ring had no room for.
+    /// Connections that another core's ring had no room for.
     unplaced: Vec<(CoreId, Post)>,
     /// On core 0: the listeners, and those whose accept has ended.
     listeners: Vec<Listener>,
@@ -117,6 +128,7 @@ impl Core {
             buffers,
             end,
             connections: Connections::default(),
+            dialer: Dialer::default(),
             sent: Vec::new(),
             sent_is_awaited: false,
             dirty: Vec::new(),
@@ -295,6 +307,7 @@ impl Core {
             let has_output = self.host.output(index).is_some_and(|output| !output.is_empty());
             let next = connection.flushed(index, has_output, &mut self.ring);
             self.follow(index, next);
+            self.depart_if_ready(index);
         }
         self.sent = sent;
         false
@@ -316,6 +329,15 @@ impl Core {
                 Kind::Accept => self.on_accept(index, completion),
                 Kind::Signal if completion.result <= 0 => self.arm_signal(),
                 Kind::Signal => self.on_signal(),
+                Kind::Connect => {
+                    let outcome = self.dialer.on_connect(index, completion.result, &mut self.ring);
+                    self.dialed(index, outcome);
+                }
+                Kind::Lookup => {
+                    for (index, outcome) in self.dialer.on_lookup(&mut self.ring) {
+                        self.dialed(index, outcome);
+                    }
+                }
                 Kind::Disk => self.disk.complete(index, completion.result, &mut self.ring),
                 Kind::SendNow | Kind::Wake | Kind::Timer | Kind::Ignored => {}
             }
@@ -382,6 +404,7 @@ impl Core {
             }
             _ => self.drop_connection(index),
         }
+        self.depart_if_ready(index);
     }
 
     fn rearm_receives(&mut self) {
@@ -416,6 +439,7 @@ impl Core {
         let next = connection.flushed(index, has_output, &mut self.ring);
         self.host.sent(index, unsent);
         self.follow(index, next);
+        self.depart_if_ready(index);
     }
 
     /// Queues the output of the sessions that have some.
@@ -425,7 +449,10 @@ impl Core {
             let Some(session) = self.host.session(index) else { continue };
             session.dirty = false;
             let Some(connection) = self.connections.get_mut(index) else {
-                session.replies.out.clear();
+                // What is written before a connection stands leaves when it does.
+                if !self.dialer.is_dialing(index) {
+                    session.replies.out.clear();
+                }
                 continue;
             };
             if !connection.can_send() || session.replies.out.is_empty() {
@@ -435,7 +462,8 @@ impl Core {
             // with the host; `finish_sends` follows it.
             unsafe { connection.send_now(index, &session.replies.out, &mut self.ring) };
             self.sent.push(index);
-            self.sent_is_awaited |= connection.is_flushing() || session.state != State::Open;
+            let is_idle = matches!(session.state, State::Open | State::Waiting(Wait::Link));
+            self.sent_is_awaited |= connection.is_flushing() || !is_idle;
             let bytes = session.replies.out.len() as u64;
             self.host.count_send(bytes);
         }
@@ -454,6 +482,7 @@ impl Core {
                 match post {
                     Post::Mail(mail) => self.host.deliver(from, mail),
                     Post::Connection { fd, listener } => self.adopt(fd, listener),
+                    Post::Moved { fd, departure } => self.arrive(fd, departure),
                 }
             }
         }
@@ -487,7 +516,9 @@ impl Core {
                         self.host.mail_for(to).push_front(mail);
                         break;
                     }
-                    Err(Post::Connection { .. }) => unreachable!("mail comes back as mail"),
+                    Err(Post::Connection { .. } | Post::Moved { .. }) => {
+                        unreachable!("mail comes back as mail")
+                    }
                 }
             }
             if put {
@@ -518,14 +549,28 @@ impl Core {
         self.host.take_effects(&mut self.effects);
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Close { session, flush: true } => {
+                Effect::Connect { session, host, port, source } => {
+                    let to = Destination { host, port, source };
+                    let outcome = match self.stop_by {
+                        None => self.dialer.start(session, to, &mut self.ring),
+                        Some(_) => Dialed::Failed("The server is stopping".to_owned()),
+                    };
+                    self.dialed(session, outcome);
+                }
+                Effect::Move { session, to } => {
+                    if let Some(connection) = self.connections.get_mut(session) {
+                        connection.begin_move(session, to, &mut self.ring);
+                        self.depart_if_ready(session);
+                    }
+                }
+                Effect::Close { session, flush: true } if !self.dialer.is_dialing(session) => {
                     let has_output = self.host.output(session).is_some_and(|output| !output.is_empty());
                     if let Some(connection) = self.connections.get_mut(session) {
                         let next = connection.flush_and_close(session, has_output, &mut self.ring);
                         self.follow(session, next);
                     }
                 }
-                Effect::Close { session, flush: false } => self.drop_connection(session),
+                Effect::Close { session, .. } => self.drop_connection(session),
                 Effect::Throttle(session) => {
                     if let Some(connection) = self.connections.get_mut(session) {
                         connection.throttle(session, &mut self.ring);
@@ -567,8 +612,9 @@ impl Core {
         match next {
             Next::Nothing => {}
             Next::Gone => {
-                self.connections.remove(index);
-                self.end.displace();
+                if self.connections.remove(index).is_some_and(|connection| connection.is_client()) {
+                    self.end.displace();
+                }
                 self.host.disconnected(index);
             }
         }
@@ -578,7 +624,54 @@ impl Core {
         if let Some(connection) = self.connections.get_mut(index) {
             let next = connection.close(index, &mut self.ring);
             self.follow(index, next);
+        } else {
+            let outcome = self.dialer.call_off(index, &mut self.ring);
+            self.dialed(index, outcome);
         }
+    }
+
+    /// Something has become of a connection that we make.
+    fn dialed(&mut self, index: u32, outcome: Dialed) {
+        match outcome {
+            Dialed::Pending => {}
+            Dialed::Connected(fd) => {
+                let keepalive_secs = self.host.config().network.tcp_keepalive_secs;
+                let peer = prepare(fd.as_raw_fd(), None, keepalive_secs);
+                let mut connection = Connection::outgoing(fd);
+                connection.arm(index, &mut self.ring);
+                self.connections.insert(index, connection);
+                self.host.dialed(index, Ok(peer));
+            }
+            Dialed::Failed(reason) => self.host.dialed(index, Err(reason)),
+            Dialed::Gone => self.host.disconnected(index),
+        }
+    }
+
+    /// Sends a connection that is to move on its way, if nothing of it is under way here. To be called where no fast
+    /// send of it can be under way.
+    fn depart_if_ready(&mut self, index: u32) {
+        let Some(to) = self.connections.get(index).and_then(Connection::can_move) else { return };
+        let Some(departure) = self.host.depart(index) else { return };
+        let Some(connection) = self.connections.remove(index) else { return };
+        self.end.displace();
+        self.end.place(to);
+        self.unplaced.push((to, Post::Moved { fd: connection.into_socket(), departure }));
+    }
+
+    /// A connection that has come from another core.
+    fn arrive(&mut self, fd: OwnedFd, departure: Departure) {
+        if self.stop_by.is_some() {
+            self.end.displace();
+            return;
+        }
+        let is_at_end = departure.is_at_end();
+        let index = self.host.arrive(departure);
+        let mut connection = Connection::new(fd);
+        if is_at_end {
+            connection.end_of_input();
+        }
+        connection.arm(index, &mut self.ring);
+        self.connections.insert(index, connection);
     }
 
     fn arm_accept(&mut self, index: u32) {
@@ -629,14 +722,15 @@ impl Core {
         }
         let path = self.shared.listener_paths.get(listener as usize).and_then(Option::as_deref);
         let keepalive_secs = self.host.config().network.tcp_keepalive_secs;
-        let peer = listen::prepare(fd, path, keepalive_secs);
+        let peer = prepare(fd, path, keepalive_secs);
         match self.host.connect(peer) {
             Err(text) => {
                 refuse(fd, text.as_bytes());
                 self.end.displace();
             }
             Ok(index) => {
-                let mut connection = Connection::new(fd);
+                // SAFETY: the accept has given it to us.
+                let mut connection = Connection::new(unsafe { OwnedFd::from_raw_fd(fd) });
                 connection.arm(index, &mut self.ring);
                 self.connections.insert(index, connection);
             }
@@ -681,12 +775,12 @@ impl Core {
             self.stop_by = Some(MonoUs(self.clock.mono().0 + STOP_US_MAX));
             self.listeners.iter().for_each(Listener::stop);
             self.listeners.clear();
-            for index in self.connections.indexes() {
+            for index in self.connections.indexes().into_iter().chain(self.dialer.sessions()) {
                 self.drop_connection(index);
             }
         }
         // What the kernel still reads or writes must stay where it is.
-        self.connections.is_empty() && self.disk.is_idle()
+        self.connections.is_empty() && self.dialer.is_idle() && self.disk.is_idle()
             || self.stop_by.is_some_and(|by| self.clock.mono() >= by)
     }
 

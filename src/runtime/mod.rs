@@ -12,6 +12,7 @@ pub mod connections;
 #[allow(clippy::module_inception, reason = "the loop of one core")]
 pub mod core;
 pub mod daemon;
+pub mod dial;
 pub mod disk;
 pub mod folder;
 pub mod listen;
@@ -19,3 +20,4 @@ pub mod log;
 pub mod mesh;
 pub mod ring;
 pub mod rss;
+mod sockets;

@@ -48,6 +48,10 @@ pub enum Kind {
     Signal,
     /// A step of a job on files.
     Disk,
+    /// A connection that we make.
+    Connect,
+    /// Names have been looked up.
+    Lookup,
     /// Nobody waits for it.
     Ignored,
 }
@@ -68,6 +72,8 @@ impl Tag {
             5 => Kind::Timer,
             6 => Kind::Signal,
             7 => Kind::Disk,
+            8 => Kind::Connect,
+            9 => Kind::Lookup,
             _ => Kind::Ignored,
         };
         Tag { kind, index: value as u32 }

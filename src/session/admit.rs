@@ -1,7 +1,7 @@
 //! The gate: may this request run now? One guard after the other, in Redis's order (processCommand), each with its
 //! error. A new restriction is a new guard here, never an `if` in a command.
 
-use super::session::Session;
+use super::session::{Session, SessionKind};
 use crate::base::error::CommandError;
 use crate::command::spec::{Flags, Run, SessionOp};
 use crate::command::{help, CommandId, Spec, Table};
@@ -66,7 +66,7 @@ pub fn admit(
     if !spec.takes(args.len()) {
         return Err(CommandError::arity(spec.name));
     }
-    if session.is_internal {
+    if session.kind == SessionKind::Internal {
         return Ok(());
     }
     // DEBUG is off unless the configuration says otherwise.

@@ -16,4 +16,4 @@ pub mod replies;
 pub mod session;
 
 pub use replies::Replies;
-pub use session::{Input, Session, State, Wait};
+pub use session::{Input, Session, SessionKind, State, Wait};

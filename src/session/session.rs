@@ -38,8 +38,8 @@ pub struct Session {
     pub replays: bool,
     /// MONITOR.
     pub monitor: bool,
-    /// Whether there is no client: the server's own commands are this session's.
-    pub is_internal: bool,
+    /// What is at its other end.
+    pub kind: SessionKind,
     /// Bytes received and not yet run.
     pub input: Input,
     /// Replies owed.
@@ -84,6 +84,18 @@ pub struct Session {
     pub accounted_bytes: u64,
     /// When its output first passed the soft limit, if it still does.
     pub over_soft_limit_since: Option<MonoUs>,
+}
+
+/// What is at the other end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// A client.
+    Client,
+    /// Nobody: the server's own commands are this session's, and there is no connection.
+    Internal,
+    /// Another server, to which we have connected. It is none of the clients, and its bytes are never requests: its
+    /// state is `Wait::Link` for as long as it lives.
+    Outgoing,
 }
 
 /// The two ends of a connection.
@@ -135,6 +147,10 @@ pub enum Wait {
     Memory,
     /// More has been written than the disk has taken.
     Disk,
+    /// Its connection is on its way to another core.
+    Move,
+    /// Nothing, ever: what it receives is for the owner of the link.
+    Link,
 }
 
 /// CLIENT REPLY.
@@ -178,7 +194,7 @@ impl Session {
             no_evict: false,
             replays: false,
             monitor: false,
-            is_internal: false,
+            kind: SessionKind::Client,
             input: Input::default(),
             replies: Replies::default(),
             multi: None,

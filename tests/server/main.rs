@@ -15,6 +15,7 @@ mod expiry;
 mod journal;
 mod memory;
 mod money;
+mod moves;
 mod persistence;
 mod protocol;
 mod rdb;

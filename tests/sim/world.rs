@@ -560,7 +560,12 @@ impl World {
                     }
                 }
                 Effect::Configured => {}
-                Effect::Shutdown | Effect::Fail(_) | Effect::Sleep { .. } | Effect::Rewrite { .. } => {
+                Effect::Connect { .. }
+                | Effect::Move { .. }
+                | Effect::Shutdown
+                | Effect::Fail(_)
+                | Effect::Sleep { .. }
+                | Effect::Rewrite { .. } => {
                     unreachable!("the workload asks for no such thing")
                 }
             }

@@ -2,10 +2,11 @@
 
 use super::super::batch::Flow;
 use super::super::host::Host;
+use super::super::moves::Errand;
 use super::super::query::{Populate, Purpose, Query};
 use super::{database, of_shards};
 use crate::base::error::CommandError;
-use crate::base::ids::DbIndex;
+use crate::base::ids::{CoreId, DbIndex};
 use crate::base::key::shard_of_key;
 use crate::base::num::{parse_i64, parse_memory};
 use crate::base::time::Ticks;
@@ -34,6 +35,7 @@ impl<T: Ticks> Host<T> {
             }
             (b"digest", 2) => return Ok(self.ask_every_shard(index, "_digest")),
             (b"digest-value", 2) => self.reply(index, |reply| reply.array(0)),
+            (b"move-client", 3) => return self.debug_move(index, args),
             (b"populate", 3..=5) => return self.debug_populate(index, args),
             (b"protocol", 3) => self.debug_protocol(index, args.at(2))?,
             (b"error", 3) => {
@@ -86,6 +88,16 @@ impl<T: Ticks> Host<T> {
             _ => return Err(help::subcommand_syntax(args)),
         }
         Ok(Flow::Next)
+    }
+
+    /// Moves this connection to a core, which answers.
+    fn debug_move(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
+        let number = parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
+        let core = CoreId(number.rem_euclid(i64::from(self.cores)) as u16);
+        if self.session(index).is_some_and(|session| session.exec.is_some()) {
+            return Err(CommandError::new("ERR Connections don't move inside a transaction"));
+        }
+        Ok(self.move_session(index, core, Errand::Answer))
     }
 
     fn debug_populate(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
@@ -231,6 +243,8 @@ const HELP: &[&str] = &[
     "    Return hash table statistics of the specified Redis database.",
     "LOG <message>",
     "    Write <message> to the server log.",
+    "MOVE-CLIENT <core>",
+    "    Move this connection to the core of this number, counted round, which answers.",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
     "PAUSE-CRON <0|1>",

@@ -182,7 +182,9 @@ impl<T: Ticks> Host<T> {
         };
         let id = parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
         // No client has a negative number.
-        Ok(self.ask_unblock(index, u64::try_from(id).unwrap_or(0), end))
+        let query = Query::Unblock(u64::try_from(id).unwrap_or(0), end);
+        // Which core has it nobody knows: connections move.
+        Ok(self.ask_all(index, Purpose::ClientUnblock, query))
     }
 
     fn config_set(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
