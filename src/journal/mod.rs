@@ -7,6 +7,7 @@
 //!
 //! * `record` writes commands and annotations as bytes.
 //! * `stream` is one shard's stream, in the making.
+//! * `scan` finds where commands begin and end in such a stream, for all who read it.
 //! * `read` reads such a stream, or an AOF that a Redis wrote.
 //! * `rewrite` is how a key becomes commands that make it anew.
 //!
@@ -18,13 +19,14 @@
 pub mod read;
 pub mod record;
 pub mod rewrite;
+pub mod scan;
 pub mod stream;
 
 use crate::base::time::UnixMs;
 
 pub use read::{Damage, Item, Reader, Tail};
 pub(crate) use record::words;
-pub use record::{Annotation, Sink, Txn, Word};
+pub use record::{Annotation, Sink, Txn, Word, EXEC, FRAME_BYTES, MULTI};
 pub use stream::{Cut, Journal, Records};
 
 /// The time at which recorded commands are done again: nothing has expired, and no moment is past.

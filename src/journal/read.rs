@@ -9,27 +9,15 @@
 
 use std::fmt;
 
-use super::record::{Annotation, ANNOTATION_BYTES_MAX};
+use super::record::Annotation;
+use super::scan::{Scanned, Scanner};
 use crate::base::num::parse_u64;
-use crate::resp::decode::{decode, Limits, Progress, Step};
-use crate::resp::{Args, Span};
-
-/// How many bytes may be kept: places in them are 32-bit numbers.
-const KEPT_BYTES_MAX: usize = u32::MAX as usize;
-
-/// A file is no socket: what it holds was once taken in.
-const LIMITS: Limits = Limits { bulk_bytes_max: u64::MAX, authenticated: true };
+use crate::resp::Args;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Reader {
-    /// What was fed and not read, after `start` bytes that were.
-    buffer: Vec<u8>,
-    start: usize,
-    /// The place in the stream of the buffer's first byte.
-    buffer_at: u64,
-    progress: Progress,
-    spans: Vec<Span>,
+    scanner: Scanner,
     tail: Tail,
     /// Whether a MULTI has no EXEC yet.
     is_open: bool,
@@ -84,11 +72,7 @@ impl Reader {
     /// Reads from this place of a stream on.
     pub fn new(offset: u64) -> Self {
         Reader {
-            buffer: Vec::new(),
-            start: 0,
-            buffer_at: offset,
-            progress: Progress::default(),
-            spans: Vec::new(),
+            scanner: Scanner::new(offset),
             tail: Tail { records: offset, commands: offset, end: offset },
             is_open: false,
             is_announced: false,
@@ -99,17 +83,8 @@ impl Reader {
 
     /// The next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
-        if self.progress.is_fresh() {
-            self.spans.clear();
-        }
-        // What was read makes room first. The arguments of a command half read move with their bytes.
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.spans.iter_mut().for_each(|span| *span = span.earlier(self.start as u32));
-            self.buffer_at += self.start as u64;
-            self.start = 0;
-        }
-        self.buffer.extend_from_slice(bytes);
+        // What was read makes room.
+        self.scanner.feed(bytes, self.scanner.at());
         self.tail.end += bytes.len() as u64;
     }
 
@@ -122,21 +97,25 @@ impl Reader {
         if let Some(damage) = self.damage {
             return Err(damage);
         }
-        let offset = self.buffer_at + self.start as u64;
-        let read = match self.buffer.get(self.start) {
-            None => Ok(None),
-            Some(b'#') => self.read_annotation(),
-            Some(b'*') => self.read_command(),
-            Some(_) => Err("a command must begin with '*'"),
-        };
-        match read {
+        let offset = self.scanner.at();
+        let scanned = self.scanner.scan().and_then(|scanned| {
+            match scanned {
+                Some(Scanned::Command) => self.follow()?,
+                Some(Scanned::Annotation(at, len)) => {
+                    let line = self.scanner.slice(at, at + len as u64);
+                    self.is_announced |= matches!(Annotation::parse(line), Some(Annotation::Txn(_)));
+                    self.settle();
+                }
+                None => {}
+            }
+            Ok(scanned)
+        });
+        match scanned {
             Ok(None) => Ok(None),
-            Ok(Some(Read::Annotation(line))) => {
-                Ok(Some(Item::Annotation { line: line.of(&self.buffer), offset }))
+            Ok(Some(Scanned::Annotation(at, len))) => {
+                Ok(Some(Item::Annotation { line: self.scanner.slice(at, at + len as u64), offset }))
             }
-            Ok(Some(Read::Command)) => {
-                Ok(Some(Item::Command { args: Args::new(&self.buffer, &self.spans), offset }))
-            }
+            Ok(Some(Scanned::Command)) => Ok(Some(Item::Command { args: self.scanner.args(), offset })),
             Err(reason) => {
                 let damage = Damage { offset, reason };
                 self.damage = Some(damage);
@@ -150,52 +129,9 @@ impl Reader {
         self.tail
     }
 
-    fn read_annotation(&mut self) -> Result<Option<Read>, &'static str> {
-        let rest = &self.buffer[self.start..];
-        let Some(len) = memchr::memchr(b'\n', &rest[..rest.len().min(ANNOTATION_BYTES_MAX)]) else {
-            return match rest.len() < ANNOTATION_BYTES_MAX {
-                true => Ok(None),
-                false => Err("an annotation is too long"),
-            };
-        };
-        let line = rest[..len].strip_suffix(b"\r").unwrap_or(&rest[..len]);
-        let span = Span { offset: self.start as u32, len: line.len() as u32 };
-        self.is_announced |= matches!(Annotation::parse(line), Some(Annotation::Txn(_)));
-        self.start += len + 1;
-        self.settle();
-        Ok(Some(Read::Annotation(span)))
-    }
-
-    fn read_command(&mut self) -> Result<Option<Read>, &'static str> {
-        if self.buffer.len() > KEPT_BYTES_MAX {
-            return Err("a command is too long");
-        }
-        if self.progress.is_fresh() {
-            self.spans.clear();
-        }
-        let step = decode(&self.buffer, self.start, &mut self.progress, &mut self.spans, LIMITS);
-        let end = match step {
-            Ok(Step::Incomplete) => return Ok(None),
-            Ok(Step::Complete(end)) if !self.spans.is_empty() => end,
-            Ok(Step::Complete(_) | Step::Quoted(..)) => return Err("a command must have at least a name"),
-            Err(_) => return Err("a length is no number, or out of range"),
-        };
-        let is_ended = |span: &Span| {
-            let end = span.offset as usize + span.len as usize;
-            self.buffer[end..].starts_with(b"\r\n")
-        };
-        if !self.spans.iter().all(is_ended) {
-            return Err("an argument does not end where it should");
-        }
-        self.progress = Progress::default();
-        self.start = end;
-        self.follow()?;
-        Ok(Some(Read::Command))
-    }
-
     /// Takes note of what the command just read means for the commands after it.
     fn follow(&mut self) -> Result<(), &'static str> {
-        let args = Args::new(&self.buffer, &self.spans);
+        let args = self.scanner.args();
         if args.is(0, "multi") {
             if self.is_open {
                 return Err("a MULTI within a MULTI");
@@ -221,17 +157,12 @@ impl Reader {
         if self.is_open || self.is_announced {
             return;
         }
-        let at = self.buffer_at + self.start as u64;
+        let at = self.scanner.at();
         self.tail.commands = at;
         if self.is_home {
             self.tail.records = at;
         }
     }
-}
-
-enum Read {
-    Annotation(Span),
-    Command,
 }
 
 impl fmt::Display for Item<'_> {
@@ -356,13 +287,5 @@ mod tests {
                 assert_eq!((tail.records, tail.commands), (127, 127));
             }
         }
-    }
-
-    #[test]
-    fn claimed_lengths_take_no_memory() {
-        let mut reader = Reader::new(0);
-        reader.feed(b"*2147483647\r\n$2147483647\r\nabc");
-        assert!(reader.next().unwrap().is_none());
-        assert!(reader.buffer.capacity() < 1000 && reader.spans.capacity() < 100);
     }
 }

@@ -12,9 +12,12 @@ use crate::base::num::parse_u64;
 /// The longest annotation, its line end included: Redis reads them into a buffer of so many bytes.
 pub const ANNOTATION_BYTES_MAX: usize = 1024;
 
-/// What stands before and after several records that are done as one.
-pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+/// What stands before several records that are done as one.
+pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// What stands after them.
+pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+/// How many bytes the two are. Of a transaction over several shards they count once (`Journal::append_part`).
+pub const FRAME_BYTES: usize = MULTI.len() + EXEC.len();
 
 /// One argument of a command.
 #[derive(Clone, Copy, Debug)]

@@ -324,8 +324,7 @@ impl Journal {
             self.pending.extend_from_slice(record::MULTI);
             self.pending.extend_from_slice(&records.bytes);
             self.pending.extend_from_slice(record::EXEC);
-            let frame = record::MULTI.len() + record::EXEC.len();
-            let frame = if txn.shards.first() == Some(&self.shard) { frame } else { 0 };
+            let frame = if txn.shards.first() == Some(&self.shard) { record::FRAME_BYTES } else { 0 };
             self.end.0 += (records.bytes.len() + frame) as u64;
         }
         self.keep(records);
@@ -468,7 +467,7 @@ mod tests {
         journal.commit();
         let part = journal.leave_part();
         let before = journal.end();
-        let (len, frame) = (part.len_bytes() as u64, (record::MULTI.len() + record::EXEC.len()) as u64);
+        let (len, frame) = (part.len_bytes() as u64, record::FRAME_BYTES as u64);
         let txn = |shards: &[u16]| Txn {
             core: CoreId(1),
             number: 7,
