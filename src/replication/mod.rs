@@ -10,11 +10,13 @@
 //! over all streams is the *combined offset*, which INFO, ROLE and WAIT show.
 //!
 //! * `backlog`: the last bytes of a stream, for replicas that come back and for those that are slow;
-//! * `replicas`: what a primary knows of its replicas.
+//! * `replicas`: what a primary knows of its replicas;
+//! * `flow`: what comes in a stream, divided into records and parts of transactions over several shards.
 //!
 //! Not here: the connections and who runs what was received (`host::replication`).
 
 pub mod backlog;
+pub mod flow;
 pub mod handshake;
 pub mod history;
 pub mod replicas;
