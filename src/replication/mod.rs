@@ -11,11 +11,13 @@
 //!
 //! * `backlog`: the last bytes of a stream, for replicas that come back and for those that are slow;
 //! * `replicas`: what a primary knows of its replicas;
-//! * `flow`: what comes in a stream, divided into records and parts of transactions over several shards.
+//! * `flow`: what comes in a stream, divided into records and parts of transactions over several shards;
+//! * `collect`: these transactions put together, and several streams into one.
 //!
 //! Not here: the connections and who runs what was received (`host::replication`).
 
 pub mod backlog;
+pub mod collect;
 pub mod flow;
 pub mod handshake;
 pub mod history;

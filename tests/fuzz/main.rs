@@ -4,6 +4,7 @@
 //! long as one likes: see `tests/fuzz/cargo-fuzz/Cargo.toml`.
 
 mod decoder;
+mod flow;
 mod journal;
 mod rdb;
 
@@ -84,6 +85,24 @@ fn journals_are_read_the_same_however_the_bytes_come() {
     let steps = number_from_env("RINGWARD_STEPS", 3000);
     println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
     run(JOURNALS, seed, steps, journal::check);
+}
+
+/// Flows that between them have every form of item.
+const FLOWS: &[&[u8]] = &[
+    b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*1\r\n$4\r\nPING\r\n",
+    b"*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*1\r\n$4\r\nEXEC\r\n",
+    b"#TS:1700000000\r\n",
+    b"#TXN:0-7:0-2\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n*1\r\n$4\r\nEXEC\r\n",
+    b"#TXN:1-8:1,2,0\r\n*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n",
+];
+
+#[test]
+fn flows_are_read_and_collected_the_same_however_the_bytes_come() {
+    let seed = number_from_env("RINGWARD_SEED", u64::from(std::process::id()));
+    let steps = number_from_env("RINGWARD_STEPS", 3000);
+    println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
+    run(FLOWS, seed, steps, flow::check);
 }
 
 fn run(seeds: &[&[u8]], seed: u64, steps: u64, check: fn(&[u8])) {
