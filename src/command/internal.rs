@@ -102,13 +102,14 @@ const fn doc(summary: &'static str, syntax: &'static str) -> Doc {
     }
 }
 
-/// `_cut snapshot id 0`, `_cut rewrite number generation`; of a rewrite that begins no generation that is 0. Whoever
-/// runs the shard carries it out before anything else runs there.
+/// `_cut snapshot id 0`, `_cut sync 0 0`, `_cut rewrite number generation`; of a rewrite that begins no generation that
+/// is 0. Whoever runs the shard carries it out before anything else runs there.
 fn cut(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     let number = |at: usize| parse_u64(args.at(at)).ok_or(CommandError::NOT_INTEGER);
     let (number, generation) = (number(2)?, number(3)?);
     ctx.journal.cut(match args.at(1) {
         b"snapshot" => Cut::Snapshot { id: number },
+        b"sync" => Cut::Sync,
         _ => Cut::Rewrite { cut: number, begins: (generation > 0).then_some(generation) },
     });
     ctx.reply.ok();

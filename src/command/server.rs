@@ -80,6 +80,28 @@ pub static SPECS: &[Spec] = &[
     container("module", "4.0.0", "Commands about modules.", MODULE),
     row("monitor", 1, Run::Node(NodeOp::Monitor), "1.0.0", "", "Streams every request that the server gets.", "")
         .flags(ADMIN),
+    row(
+        "psync",
+        -3,
+        Run::Session(SessionOp::Psync),
+        "2.8.0",
+        "",
+        "What a replica asks its primary for: what it has missed, or all data.",
+        "replicationid offset",
+    )
+    .flags(SAVING.with(Flags::NO_MULTI)),
+    row("replconf", -1, Run::Session(SessionOp::Replconf), "3.0.0", "O(1)", "What a replica says of itself.", "")
+        .flags(ADMIN.with(READY).with(Flags::ALLOW_BUSY)),
+    row(
+        "replicaof",
+        3,
+        Run::Node(NodeOp::Replicaof),
+        "5.0.0",
+        "O(1)",
+        "Makes the server a replica of another, or a primary.",
+        "<host port | NO ONE>",
+    )
+    .flags(REPLICAOF),
     row("role", 1, Run::Node(NodeOp::Role), "2.8.12", "O(1)", "Tells the server's part in replication.", "")
         .flags(READY.with(Flags::NOSCRIPT).with(Flags::FAST))
         .categories(Categories::ADMIN.with(Categories::DANGEROUS)),
@@ -103,11 +125,25 @@ pub static SPECS: &[Spec] = &[
         "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
     )
     .flags(ADMIN.with(Flags::NO_MULTI).with(Flags::ALLOW_BUSY)),
+    row(
+        "slaveof",
+        3,
+        Run::Node(NodeOp::Replicaof),
+        "1.0.0",
+        "O(1)",
+        "Makes the server a replica of another, or a primary.",
+        "<host port | NO ONE>",
+    )
+    .flags(REPLICAOF)
+    .deprecated("5.0.0", "`REPLICAOF`"),
     container("slowlog", "2.2.12", "Commands about the slow log.", SLOWLOG),
     row("time", 1, Run::Session(SessionOp::Time), "2.6.0", "O(1)", "Tells the server's time.", "")
         .flags(READY.with(Flags::FAST))
         .tips(&["nondeterministic_output"]),
 ];
+
+/// What changes the server's part in replication.
+const REPLICAOF: Flags = SAVING.with(Flags::STALE);
 
 static COMMAND: &[Spec] = &[
     command("command|count", 2, SessionOp::CommandCount, "2.8.13", "O(1)", "Counts the commands.", ""),

@@ -144,6 +144,8 @@ impl<T: Ticks> Host<T> {
             } else if session.kind == SessionKind::Outgoing {
                 self.flush(pieces);
                 self.received_on_link(piece.session, piece.bytes);
+            } else if session.kind == SessionKind::Feed {
+                // It has nothing to say.
             } else {
                 // What is gathered comes first; then these bytes go behind those that wait.
                 self.flush(pieces);
@@ -376,7 +378,8 @@ impl<T: Ticks> Host<T> {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return Flow::Next };
         let is_fast = session.fast;
         let is_long = request.way == Way::Long || !is_fast || self.attention || self.gathered.is_some();
-        if is_long || self.needs_room(request.command) {
+        let replays = session.replays;
+        if is_long || self.needs_room(request.command) || self.refuses_writes(request.command) && !replays {
             let flow = self.request(index, args);
             *before = self.ticks.ticks();
             return flow;
@@ -437,6 +440,12 @@ impl<T: Ticks> Host<T> {
             }
             Way::There | Way::Long => self.forward(index, request.shard, head, args),
         }
+    }
+
+    /// Whether the command writes, and clients may not.
+    #[inline]
+    fn refuses_writes(&self, command: CommandId) -> bool {
+        (self.gate.is_read_only_replica || self.gate.lacks_replicas) && self.table.spec(command).is_write()
     }
 
     /// Sends a request to the core of its shard.

@@ -133,6 +133,7 @@ impl<T: Ticks> Host<T> {
         }
         self.sample();
         self.conduct_tick();
+        self.tick_replication();
         self.walk_sessions();
         self.settle_memory();
         self.plan_work();
@@ -175,6 +176,7 @@ impl<T: Ticks> Host<T> {
             report.add_databases(&databases);
         }
         report.persistence = self.report_files();
+        report.replication = self.report_replication();
         report
     }
 
@@ -329,7 +331,8 @@ impl<T: Ticks> Host<T> {
             None => self.save_step(),
             Some(_) => self.load_step() | self.save_step(),
         };
-        self.work_slice() || is_short || is_busy
+        let has_more = std::mem::take(&mut self.replication.has_more);
+        self.work_slice() || is_short || is_busy || has_more
     }
 
     fn work_slice(&mut self) -> bool {

@@ -23,6 +23,10 @@ use crate::session::{Session, SessionKind, State, Wait};
 /// Who uses a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkOwner {
+    /// The link of a replica to its primary.
+    Upstream,
+    /// A replica's flow of this number.
+    Flow(u16),
     /// A test, which looks at `Host::probe`.
     #[cfg(test)]
     Probe,
@@ -99,10 +103,11 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Tells the owner of a link, if it still has one, what has happened to it.
-    #[cfg_attr(not(test), expect(unused_variables, reason = "no link has an owner yet"))]
     fn tell_owner(&mut self, owner: Option<LinkOwner>, index: u32, event: LinkEvent<'_>) {
         let Some(owner) = owner else { return };
         match owner {
+            LinkOwner::Upstream => self.upstream_event(index, event),
+            LinkOwner::Flow(number) => self.flow_event(number, event),
             #[cfg(test)]
             LinkOwner::Probe => self.probe.push(match event {
                 LinkEvent::Stands => format!("{index} stands"),

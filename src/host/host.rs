@@ -11,6 +11,7 @@ use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
 use super::memory::MemoryState;
 use super::moves::Errand;
 use super::query::Gather;
+use super::replication::Stream;
 use super::txn::{Gathered, Txn};
 use crate::base::ids::{ClientId, CoreId, ShardId};
 use crate::base::key::KeyHasher;
@@ -26,6 +27,7 @@ use crate::keyspace::{AccessPolicy, EvictionOptions, EvictionOrder, Keyspace, Ke
 use crate::node::latency::LatencyMonitor;
 use crate::node::slowlog::SlowLog;
 use crate::node::stats::CoreStats;
+use crate::replication::history::History;
 use crate::session::admit::Gate;
 use crate::session::session::Peer;
 use crate::session::{Replies, Session, SessionKind, State, Wait};
@@ -198,6 +200,9 @@ pub struct Host<T> {
     pub(super) process: ProcessInfo,
     pub(super) cron: super::cron::CronState,
     pub(super) persist: super::persist::Persistence,
+    pub(super) replication: super::replication::Replication,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub(super) active_expire: bool,
 }
 
 impl<T: Ticks> Host<T> {
@@ -220,6 +225,10 @@ impl<T: Ticks> Host<T> {
             shards.push(Shard::new(shard, shard_count, table.clone(), keyspace, options, rng.next_u64()));
         }
         let persist = super::persist::Persistence::new(id, placement.len(), shards.len(), plan.as_deref());
+        let streams = shards.iter().map(|shard: &Shard| Stream::new(shard.id().0)).collect();
+        let is_replica = config.replication.replicaof.0.is_some();
+        let history = History::new(&mut rng);
+        let replication = super::replication::Replication::new(id, streams, is_replica, history);
         let mut host = Host {
             id,
             cores,
@@ -272,6 +281,8 @@ impl<T: Ticks> Host<T> {
             process,
             cron: super::cron::CronState::default(),
             persist,
+            replication,
+            active_expire: true,
             config,
         };
         host.apply_config();
@@ -340,7 +351,8 @@ impl<T: Ticks> Host<T> {
         session.state = State::Closed;
         session.input = Default::default();
         session.replies.out = Vec::new();
-        if session.kind == SessionKind::Client {
+        let kind = session.kind;
+        if kind == SessionKind::Client {
             self.stats.connected_clients -= 1;
         }
         self.forget_effects(index);
@@ -349,7 +361,21 @@ impl<T: Ticks> Host<T> {
         self.discard(index);
         self.end_block(index, End::Over);
         self.release_session(index);
-        self.link_ended(index);
+        match kind {
+            SessionKind::Outgoing => self.link_ended(index),
+            SessionKind::Feed => self.feed_ended(index),
+            SessionKind::Replica => self.replica_left(index),
+            SessionKind::Client | SessionKind::Internal => {}
+        }
+    }
+
+    /// A client turns out to be a replica's connection: it counts as no client any more.
+    pub(super) fn become_kind(&mut self, index: u32, kind: SessionKind) {
+        self.end_account(index);
+        let Some(session) = self.session(index) else { return };
+        if std::mem::replace(&mut session.kind, kind) == SessionKind::Client {
+            self.stats.connected_clients -= 1;
+        }
     }
 
     /// What is still to be done about a session that is gone: its number may be given to another before that is
@@ -515,6 +541,7 @@ impl<T: Ticks> Host<T> {
             Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
             Rare::Persist(mail) => self.take_persist_mail(mail),
+            Rare::Replication(mail) => self.take_replication_mail(from, mail),
         }
     }
 
@@ -527,6 +554,7 @@ impl<T: Ticks> Host<T> {
         }
         self.send_feed();
         self.settle_files();
+        self.settle_replication();
         if self.cores > 1 {
             self.close_parcels();
         }
@@ -686,6 +714,15 @@ impl<T: Ticks> Host<T> {
         self.end_account(index);
     }
 
+    /// Whether keys go by themselves when their time has come.
+    pub(super) fn refresh_active_expire(&mut self) {
+        let active_expire = self.active_expire && !self.replication.is_replica;
+        for shard in &mut self.shards {
+            let options = KeyspaceOptions { active_expire, ..*shard.keyspace.options() };
+            shard.keyspace.set_options(options);
+        }
+    }
+
     /// Takes over what the configuration says about this core.
     pub(super) fn apply_config(&mut self) {
         self.gate.debug = self.config.security.enable_debug_command;
@@ -707,13 +744,14 @@ impl<T: Ticks> Host<T> {
         self.command_options = command_options(&self.config);
         for shard in &mut self.shards {
             shard.options = self.command_options;
-            let active_expire = shard.keyspace.options().active_expire;
+            let active_expire = self.active_expire && !self.replication.is_replica;
             let seed = shard.keyspace.options().seed;
             shard
                 .keyspace
                 .set_options(KeyspaceOptions { seed, ..keyspace_options(&self.config, active_expire) });
         }
         self.configure_files();
+        self.apply_role();
         self.effects.push(Effect::Configured);
     }
 }

@@ -17,6 +17,7 @@ use crate::shard::{Call, CallHead, OwnedCall, Part, Ticket, TxnId};
 
 use super::persist::PersistMail;
 use super::query::{Answer, Query};
+use super::replication::ReplicationMail;
 
 /// One message from one core to another. Messages between two cores arrive in the order in which they were sent.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub enum Rare {
     Answer(u64, Answer),
     /// About files.
     Persist(PersistMail),
+    /// About replication.
+    Replication(ReplicationMail),
 }
 
 /// Requests of one core for the shards of another, and the replies.

@@ -198,7 +198,10 @@ impl<T: Ticks> Host<T> {
     /// data by itself, and refuses nothing for want of memory.
     #[inline]
     pub(super) fn is_short_of_memory(&self) -> bool {
-        self.config.memory.maxmemory_bytes > 0 && self.excess() > 0 && self.pause.is_none()
+        self.config.memory.maxmemory_bytes > 0
+            && self.excess() > 0
+            && self.pause.is_none()
+            && !(self.replication.is_replica && self.config.replication.replica_ignore_maxmemory)
     }
 
     /// The session's request is kept until other cores have freed some memory.

@@ -40,6 +40,7 @@ pub mod nodeops;
 mod parcels;
 mod persist;
 pub mod query;
+mod replication;
 pub mod sessionops;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,8 @@ use super::batch::Flow;
 use super::host::{Effect, Host};
 use crate::base::ids::CoreId;
 use crate::base::time::Ticks;
+use crate::replication::history::{Positions, ReplId};
+use crate::session::replica::ReplicaInfo;
 use crate::session::{Session, State, Wait};
 
 /// A session between two cores.
@@ -23,10 +25,26 @@ pub struct Departure {
 }
 
 /// What a session has come to another core for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Errand {
     /// Nothing but to be there: the request that asked for it is answered with OK.
     Answer,
+    /// To be a replica's control link.
+    Replica {
+        /// What the replica has said of itself.
+        info: ReplicaInfo,
+        /// What it asks to go on from.
+        resume: Option<(ReplId, Positions)>,
+    },
+    /// To be a replica's flow.
+    Flow {
+        /// The meeting with the replica.
+        meeting: u64,
+        /// Its number.
+        flow: u16,
+        /// Where its stream is, if it asks to go on.
+        at: Option<u64>,
+    },
 }
 
 impl Departure {
@@ -112,6 +130,8 @@ impl<T: Ticks> Host<T> {
     fn run_errand(&mut self, index: u32, errand: Errand) {
         match errand {
             Errand::Answer => self.reply_ok(index),
+            Errand::Replica { info, resume } => self.meet(index, info, resume),
+            Errand::Flow { meeting, flow, at } => self.join_flow(index, meeting, flow, at),
         }
     }
 }

@@ -11,11 +11,11 @@ use super::batch::Flow;
 use super::cron::Pause;
 use super::host::{Effect, Host};
 use super::mail::Rare;
+use super::replication::Order;
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, DbIndex};
 use crate::base::time::Ticks;
 use crate::config::{Asker, Config};
-use crate::keyspace::KeyspaceOptions;
 use crate::node::info::Sections;
 use crate::node::latency::LatencyMonitor;
 use crate::node::save::Request;
@@ -23,7 +23,7 @@ use crate::node::slowlog::SlowLog;
 use crate::node::stats::Report;
 use crate::resp::OwnedArgs;
 use crate::session::clients::{self, KillFilter, ListFilter};
-use crate::session::{SessionKind, State, Wait};
+use crate::session::{State, Wait};
 use crate::shard::waiters::End;
 
 /// A question, or an order.
@@ -76,6 +76,8 @@ pub enum Query {
     Populate(Populate),
     /// To core 0: about saves.
     Save(SaveQuery),
+    /// To core 0: REPLICAOF.
+    Replicaof(Order),
 }
 
 /// What core 0 is asked about saves.
@@ -167,6 +169,8 @@ pub enum Purpose {
     ClientUnblock,
     /// INFO.
     Info(Sections),
+    /// ROLE.
+    Role,
     /// MEMORY STATS.
     MemoryStats,
     /// MEMORY DOCTOR.
@@ -242,6 +246,13 @@ impl<T: Ticks> Host<T> {
         self.asked(index)
     }
 
+    /// Asks core 0 to change this node's part in replication.
+    pub(super) fn ask_replicaof(&mut self, index: u32, order: Order) -> Flow {
+        let number = self.begin(From::Session(index), Purpose::Answer, 1);
+        self.post(CoreId(0), Rare::Query(number, Query::Replicaof(order)));
+        self.asked(index)
+    }
+
     fn begin(&mut self, from: From, purpose: Purpose, missing: u16) -> u64 {
         if let From::Session(index) = from {
             if let Some(session) = self.session(index) {
@@ -291,6 +302,11 @@ impl<T: Ticks> Host<T> {
                 // It follows when the save is over.
                 None => return,
             },
+            Query::Replicaof(order) => match self.take_replicaof((from, number), order) {
+                Some(answer) => answer,
+                // It follows when it is a primary.
+                None => return,
+            },
             // The answer follows when the core has slept.
             Query::Sleep(us) => {
                 self.effects.push(Effect::Sleep { us, asker: from, number });
@@ -318,7 +334,7 @@ impl<T: Ticks> Host<T> {
             Query::Feed(line) => self.feed_own_monitors(&line),
             Query::Clients(filter) => {
                 let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
-                let clients = sessions.filter(|session| session.kind == SessionKind::Client);
+                let clients = sessions.filter(|session| session.kind.is_visitor());
                 let shown = clients.filter(|session| filter.takes(session));
                 return Answer::Clients(
                     shown.map(|session| (session.id.0, clients::line(session, now, &self.table))).collect(),
@@ -346,14 +362,14 @@ impl<T: Ticks> Host<T> {
                 return Answer::Latency(before);
             }
             Query::SetActiveExpire(active_expire) => {
-                for shard in &mut self.shards {
-                    let options = KeyspaceOptions { active_expire, ..*shard.keyspace.options() };
-                    shard.keyspace.set_options(options);
-                }
+                self.active_expire = active_expire;
+                self.refresh_active_expire();
             }
             Query::PauseCron(is_paused) => self.cron.is_paused = is_paused,
             Query::Populate(populate) => self.populate(&populate),
-            Query::SetConfig { .. } | Query::Sleep(_) | Query::Save(_) => unreachable!("answered later"),
+            Query::SetConfig { .. } | Query::Sleep(_) | Query::Save(_) | Query::Replicaof(_) => {
+                unreachable!("answered later")
+            }
         }
         Answer::Done
     }
@@ -378,7 +394,7 @@ impl<T: Ticks> Host<T> {
         let (mut count, mut asker) = (0, false);
         for index in 0..self.sessions.len() as u32 {
             let Some(session) = self.session(index) else { continue };
-            if session.kind != SessionKind::Client || !filter.takes(session, now) {
+            if !session.kind.is_visitor() || !filter.takes(session, now) {
                 continue;
             }
             count += 1;

@@ -63,6 +63,8 @@ impl<T: Ticks> Host<T> {
                 self.close(index, false);
             }
             SessionOp::Reset => self.reset(index),
+            SessionOp::Replconf => return self.replconf(index, args),
+            SessionOp::Psync => return self.psync(index, args),
             SessionOp::Multi
             | SessionOp::Exec
             | SessionOp::Discard

@@ -98,6 +98,8 @@ pub enum Cut {
         /// The number.
         id: u64,
     },
+    /// A snapshot that goes to replicas.
+    Sync,
     /// The append-only file's next increment.
     Rewrite {
         /// Its number.

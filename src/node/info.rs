@@ -7,13 +7,15 @@ use std::fmt::Write;
 
 use super::memory::Footprint;
 use super::process::{ProcessInfo, REDIS_VERSION, RINGWARD_VERSION};
+use super::replication::ReplicaLine;
 use super::save::Target;
 use super::stats::Report;
 use crate::base::time::Now;
 use crate::command::spec::Flags;
 use crate::command::Table;
-use crate::config::{Config, Words};
+use crate::config::{Config, PrimaryAddress, Words};
 use crate::keyspace::access;
+use crate::replication::history::ReplId;
 use crate::resp::Args;
 
 /// Which sections are asked for.
@@ -240,8 +242,9 @@ impl<'a> Info<'a> {
         text.put("mem_fragmentation_ratio", Hundredths(memory.fragmentation_ratio()));
         text.put("mem_fragmentation_bytes", memory.fragmentation_bytes());
         text.put("mem_not_counted_for_evict", 0);
-        text.put("mem_replication_backlog", 0);
-        text.put("mem_total_replication_buffers", 0);
+        let backlog = self.report.replication.backlog_memory;
+        text.put("mem_replication_backlog", backlog);
+        text.put("mem_total_replication_buffers", backlog);
         text.put("mem_clients_slaves", 0);
         text.put("mem_clients_normal", memory.clients_bytes);
         text.put("mem_cluster_links", 0);
@@ -340,9 +343,9 @@ impl<'a> Info<'a> {
         text.put("instantaneous_input_repl_kbps", "0.00");
         text.put("instantaneous_output_repl_kbps", "0.00");
         text.put("rejected_connections", stats.rejected_connections);
-        text.put("sync_full", 0);
-        text.put("sync_partial_ok", 0);
-        text.put("sync_partial_err", 0);
+        text.put("sync_full", self.report.replication.full_syncs);
+        text.put("sync_partial_ok", self.report.replication.partial_syncs);
+        text.put("sync_partial_err", self.report.replication.partial_refusals);
         text.put("expired_subkeys", keyspace.expired_fields);
         text.put("expired_keys", keyspace.expired_keys);
         text.put("expired_stale_perc", Hundredths(keyspace.expired_stale_percent()));
@@ -408,17 +411,66 @@ impl<'a> Info<'a> {
     }
 
     fn replication(&self, text: &mut Text) {
-        text.put("role", "master");
-        text.put("connected_slaves", 0);
+        let (report, config) = (&self.report.replication, &self.config.replication);
+        let none = ReplId::NONE.as_str();
+        let offset = report.offset;
+        match &config.replicaof.0 {
+            None => text.put("role", "master"),
+            Some(primary) => {
+                text.put("role", "slave");
+                self.upstream(primary, text);
+            }
+        }
+        text.put("connected_slaves", report.replicas.len());
+        if config.min_replicas_to_write > 0 && config.min_replicas_max_lag_secs > 0 {
+            let max = u64::from(config.min_replicas_max_lag_secs);
+            let is_good = |line: &&ReplicaLine| line.is_online && line.lag_secs <= max;
+            text.put("min_slaves_good_slaves", report.replicas.iter().filter(is_good).count());
+        }
+        for (number, replica) in report.replicas.iter().enumerate() {
+            let ReplicaLine { ip, port, state, offset, lag_secs, .. } = replica;
+            let line = format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag_secs}");
+            text.put(&format!("slave{number}"), line);
+        }
         text.put("master_failover_state", "no-failover");
-        text.put("master_replid", &self.process.run_id);
-        text.put("master_replid2", "0000000000000000000000000000000000000000");
-        text.put("master_repl_offset", 0);
-        text.put("second_repl_offset", -1);
-        text.put("repl_backlog_active", 0);
-        text.put("repl_backlog_size", self.config.replication.repl_backlog_bytes);
-        text.put("repl_backlog_first_byte_offset", 0);
-        text.put("repl_backlog_histlen", 0);
+        text.put("master_replid", if report.id.is_empty() { none } else { &report.id });
+        text.put("master_replid2", if report.id2.is_empty() { none } else { &report.id2 });
+        text.put("master_repl_offset", offset);
+        text.put("second_repl_offset", if report.id2.is_empty() { -1 } else { report.second_offset });
+        text.put("repl_backlog_active", u8::from(report.has_backlog));
+        text.put("repl_backlog_size", config.repl_backlog_bytes);
+        let len = report.backlog_len.min(offset);
+        let first = if report.has_backlog { offset - len + 1 } else { 0 };
+        text.put("repl_backlog_first_byte_offset", first);
+        text.put("repl_backlog_histlen", if report.has_backlog { len } else { 0 });
+    }
+
+    /// What a replica tells of its link. Sentinel reads these lines once it knows the role.
+    fn upstream(&self, primary: &PrimaryAddress, text: &mut Text) {
+        let config = &self.config.replication;
+        let link = self.report.replication.upstream.clone().unwrap_or_default();
+        text.put("master_host", String::from_utf8_lossy(&primary.host));
+        text.put("master_port", primary.port);
+        text.put("master_link_status", if link.is_up { "up" } else { "down" });
+        text.put("master_last_io_seconds_ago", link.heard_secs.map_or(-1, |secs| secs as i64));
+        text.put("master_sync_in_progress", u8::from(link.is_syncing));
+        text.put("slave_read_repl_offset", self.report.replication.offset);
+        text.put("slave_repl_offset", self.report.replication.offset);
+        if link.is_syncing {
+            let files = &self.report.persistence;
+            let (total, read) = (files.loading_total_bytes, files.loading_loaded_bytes);
+            text.put("master_sync_total_bytes", total);
+            text.put("master_sync_read_bytes", read);
+            text.put("master_sync_left_bytes", total.saturating_sub(read));
+            text.put("master_sync_perc", Hundredths(100.0 * read as f64 / total.max(1) as f64));
+            text.put("master_sync_last_io_seconds_ago", 0);
+        }
+        if !link.is_up {
+            text.put("master_link_down_since_seconds", link.down_secs.map_or(-1, |secs| secs as i64));
+        }
+        text.put("slave_priority", config.replica_priority);
+        text.put("slave_read_only", u8::from(config.replica_read_only));
+        text.put("replica_announced", u8::from(config.replica_announced));
     }
 
     fn cpu(&self, text: &mut Text) {

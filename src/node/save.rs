@@ -26,6 +26,8 @@ pub enum Target {
         /// Milliseconds since the epoch, and larger than that of the one before.
         id: u64,
     },
+    /// A snapshot that goes to replicas, and to no file.
+    Sync,
     /// The append-only file: from this cut on there are new increments, and a base of what was before.
     Rewrite {
         /// The number of the cut.
@@ -208,7 +210,7 @@ impl Conductor {
         orders: &mut Vec<Order>,
     ) -> Reply {
         match (request, self.target()) {
-            (Request::Save | Request::BackgroundSave { .. }, Some(Target::Snapshot { .. })) => {
+            (Request::Save | Request::BackgroundSave { .. }, Some(Target::Snapshot { .. } | Target::Sync)) => {
                 Reply::Error(IN_PROGRESS)
             }
             // Redis can save in the foreground beside a rewrite; here one cut follows the other.
@@ -237,7 +239,7 @@ impl Conductor {
             (Request::Rewrite, Some(Target::Rewrite { .. })) => Reply::Error(CommandError::new(
                 "ERR Background append only file rewriting already in progress",
             )),
-            (Request::Rewrite, Some(Target::Snapshot { .. })) => {
+            (Request::Rewrite, Some(Target::Snapshot { .. } | Target::Sync)) => {
                 self.rewrite_scheduled = true;
                 // What it waits for is over soon; then nothing holds it back.
                 self.forget_rewrite_failure();
@@ -277,6 +279,11 @@ impl Conductor {
             self.rewrite_scheduled = false;
         }
         has_begun
+    }
+
+    /// A snapshot for replicas. `false` if something else is being saved.
+    pub fn begin_sync(&mut self, now: Now, orders: &mut Vec<Order>) -> bool {
+        self.begin(Target::Sync, Vec::new(), now, orders)
     }
 
     fn begin(&mut self, target: Target, askers: Vec<Asker>, now: Now, orders: &mut Vec<Order>) -> bool {
@@ -339,7 +346,7 @@ impl Conductor {
         running.stage = Stage::Naming;
         match running.target {
             // Each shard has put its base into its own manifest; nothing is to be said about all.
-            Target::Rewrite { begins: None, .. } => self.end(Ok(()), now, orders),
+            Target::Sync | Target::Rewrite { begins: None, .. } => self.end(Ok(()), now, orders),
             target => orders.push(Order::Name { target, files }),
         }
     }
@@ -364,6 +371,7 @@ impl Conductor {
                     self.stats.last_save_secs = now.unix_us.div_euclid(1_000_000);
                 }
             }
+            Target::Sync => {}
             Target::Rewrite { .. } => {
                 self.stats.rewrite_failed = failed;
                 self.stats.rewrite_took_secs = Some(took_secs);

@@ -4,6 +4,7 @@
 
 use std::ops::AddAssign;
 
+use super::replication::ReplicationReport;
 use super::save::{SaveStats, Target};
 use crate::base::stats::{CommandStats, ErrorStats};
 use crate::base::time::Now;
@@ -150,6 +151,8 @@ pub struct Report {
     pub memory: MemoryUse,
     /// Changes of the data set since it was saved.
     pub persistence: FilesReport,
+    /// Replication.
+    pub replication: ReplicationReport,
     /// By database.
     pub databases: Vec<DatabaseSize>,
     /// Memory of the clients.
@@ -175,6 +178,7 @@ impl Report {
         self.keyspace += &other.keyspace;
         self.memory += &other.memory;
         self.persistence.add(&other.persistence);
+        self.replication += &other.replication;
         self.add_databases(&other.databases);
         self.sessions.memory_bytes += other.sessions.memory_bytes;
         self.sessions.input_bytes_max = self.sessions.input_bytes_max.max(other.sessions.input_bytes_max);

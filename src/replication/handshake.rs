@@ -236,6 +236,8 @@ pub enum FlowHead {
         /// The same as a Redis peer would count.
         offset: u64,
     },
+    /// `+CONTINUE`: the records from the position on follow that was asked for.
+    Continue,
     /// `+DONE`: nothing follows; this flow was for its part alone.
     Done,
 }
@@ -246,6 +248,7 @@ impl FlowHead {
         let line = match self {
             FlowHead::Part => "+PART\r\n".to_owned(),
             FlowHead::Stream { raw, offset } => format!("+STREAM {raw} {offset}\r\n"),
+            FlowHead::Continue => "+CONTINUE\r\n".to_owned(),
             FlowHead::Done => "+DONE\r\n".to_owned(),
         };
         out.extend_from_slice(line.as_bytes());
@@ -259,6 +262,7 @@ impl FlowHead {
         let mut words = line.split(|&byte| byte == b' ');
         let head = match words.next() {
             Some(b"+PART") => Some(FlowHead::Part),
+            Some(b"+CONTINUE") => Some(FlowHead::Continue),
             Some(b"+DONE") => Some(FlowHead::Done),
             Some(b"+STREAM") => {
                 let mut number = || words.next().and_then(parse_u64);
@@ -433,7 +437,9 @@ mod tests {
 
     #[test]
     fn heads_and_lines_are_read() {
-        for head in [FlowHead::Part, FlowHead::Done, FlowHead::Stream { raw: 7, offset: 5 }] {
+        for head in
+            [FlowHead::Part, FlowHead::Continue, FlowHead::Done, FlowHead::Stream { raw: 7, offset: 5 }]
+        {
             let mut out = Vec::new();
             head.write(&mut out);
             let mut lines = Lines::default();

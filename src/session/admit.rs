@@ -21,6 +21,14 @@ pub struct Gate {
     pub is_snapshot_failing: bool,
     /// The append-only file cannot be written: writes are refused.
     pub is_aof_failing: bool,
+    /// This node is a replica, and its clients may not write.
+    pub is_read_only_replica: bool,
+    /// It is about to be one.
+    pub is_draining: bool,
+    /// It is one, what it has is out of date, and that is not to be shown (`replica-serve-stale-data no`).
+    pub is_stale: bool,
+    /// Too few replicas are near enough (`min-replicas-to-write`).
+    pub lacks_replicas: bool,
 }
 
 impl Default for Gate {
@@ -31,6 +39,10 @@ impl Default for Gate {
             is_loading: false,
             is_snapshot_failing: false,
             is_aof_failing: false,
+            is_read_only_replica: false,
+            is_draining: false,
+            is_stale: false,
+            lacks_replicas: false,
         }
     }
 }
@@ -84,11 +96,29 @@ pub fn admit(
             return Err(if gate.is_snapshot_failing { SNAPSHOT_FAILING } else { AOF_FAILING });
         }
     }
+    if flags.has(Flags::WRITE) {
+        if gate.lacks_replicas {
+            return Err(NO_REPLICAS);
+        }
+        if gate.is_read_only_replica {
+            return Err(READ_ONLY);
+        }
+    }
+    if gate.is_stale && !spec.flags.has(Flags::STALE) {
+        return Err(MASTER_DOWN);
+    }
     if gate.is_loading && !spec.flags.has(Flags::LOADING) {
         return Err(CommandError::LOADING);
     }
     Ok(())
 }
+
+const NO_REPLICAS: CommandError = CommandError::new("NOREPLICAS Not enough good replicas to write.");
+
+const READ_ONLY: CommandError = CommandError::new("READONLY You can't write against a read only replica.");
+
+const MASTER_DOWN: CommandError =
+    CommandError::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 
 const SNAPSHOT_FAILING: CommandError = CommandError::new(
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \

@@ -1,6 +1,6 @@
 //! CLIENT LIST, CLIENT INFO and CLIENT KILL: how a client is described, and which clients are meant.
 
-use super::session::{Session, State};
+use super::session::{Session, SessionKind, State};
 use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
 use crate::base::time::MonoUs;
@@ -45,6 +45,7 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
 
 fn flags(session: &Session) -> String {
     let flags: String = [
+        (matches!(session.kind, SessionKind::Replica | SessionKind::Feed), 'S'),
         (session.monitor, 'O'),
         (session.multi.is_some(), 'x'),
         (session.blocked.is_some(), 'b'),
@@ -102,8 +103,11 @@ impl ClientKind {
         }
     }
 
-    fn of(_session: &Session) -> ClientKind {
-        ClientKind::Normal
+    fn of(session: &Session) -> ClientKind {
+        match session.kind {
+            SessionKind::Replica | SessionKind::Feed => ClientKind::Replica,
+            _ => ClientKind::Normal,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod coordinator;
 pub mod multi;
 pub mod program;
+pub mod replica;
 pub mod replies;
 #[allow(clippy::module_inception, reason = "the state that the module is named for")]
 pub mod session;

@@ -2,6 +2,7 @@
 
 use super::blocked::Blocked;
 use super::multi::{Multi, Rest, Watched};
+use super::replica::ReplicaInfo;
 use super::replies::Replies;
 use crate::base::ids::{ClientId, DbIndex};
 use crate::base::time::MonoUs;
@@ -40,6 +41,8 @@ pub struct Session {
     pub monitor: bool,
     /// What is at its other end.
     pub kind: SessionKind,
+    /// What it has said of itself as a replica.
+    pub replica: Option<Box<ReplicaInfo>>,
     /// Bytes received and not yet run.
     pub input: Input,
     /// Replies owed.
@@ -96,6 +99,17 @@ pub enum SessionKind {
     /// Another server, to which we have connected. It is none of the clients, and its bytes are never requests: its
     /// state is `Wait::Link` for as long as it lives.
     Outgoing,
+    /// A replica's control link.
+    Replica,
+    /// A replica's flow: what it sends is dropped, and what it is sent is a stream.
+    Feed,
+}
+
+impl SessionKind {
+    /// Whether somebody has connected to us, whom CLIENT LIST shows.
+    pub fn is_visitor(self) -> bool {
+        matches!(self, SessionKind::Client | SessionKind::Replica | SessionKind::Feed)
+    }
 }
 
 /// The two ends of a connection.
@@ -195,6 +209,7 @@ impl Session {
             replays: false,
             monitor: false,
             kind: SessionKind::Client,
+            replica: None,
             input: Input::default(),
             replies: Replies::default(),
             multi: None,

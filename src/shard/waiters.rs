@@ -52,6 +52,8 @@ pub enum End {
     Timeout,
     /// CLIENT UNBLOCK with ERROR.
     Error,
+    /// The server has become a replica: what comes into the key is not for its clients to take.
+    RoleChanged,
     /// It has been served, or is gone.
     Over,
 }
@@ -63,6 +65,11 @@ impl End {
         match self {
             End::Timeout | End::Over if nothing == b"$-1\r\n" => b"*-1\r\n".to_vec(),
             End::Timeout | End::Over => nothing,
+            End::RoleChanged => {
+                b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> \
+                replica?)\r\n"
+                    .to_vec()
+            }
             End::Error => b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec(),
         }
     }

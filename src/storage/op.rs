@@ -141,6 +141,8 @@ pub enum Owner {
     Load,
     /// The conductor of saves.
     Conductor,
+    /// A part of a snapshot that a replica receives.
+    Sync,
 }
 
 /// What became of a job.

@@ -30,6 +30,8 @@ pub struct SnapshotWriter {
     spare: Vec<u8>,
     offset: u64,
     unsynced: u64,
+    /// Whether what is written must be on the disk at the end.
+    syncs: bool,
     stage: Stage,
     /// The bytes of the write under way.
     writing: Option<u64>,
@@ -71,6 +73,7 @@ impl SnapshotWriter {
             spare: Vec::new(),
             offset: 0,
             unsynced: 0,
+            syncs: true,
             stage: Stage::Open,
             writing: None,
             is_open: false,
@@ -80,6 +83,12 @@ impl SnapshotWriter {
     /// The file's folder may not be there yet.
     pub fn in_folder(mut self, folder: PathBuf) -> SnapshotWriter {
         self.folder = Some(folder);
+        self
+    }
+
+    /// The file is read again by this process, and by no other: it need not be on the disk.
+    pub fn unsynced(mut self) -> SnapshotWriter {
+        self.syncs = false;
         self
     }
 
@@ -122,7 +131,7 @@ impl SnapshotWriter {
                 let name = name.take();
                 let mut ops = self.write();
                 self.stage = Stage::Last;
-                if ops.last() != Some(&FileOp::Sync { file: self.file }) {
+                if self.syncs && ops.last() != Some(&FileOp::Sync { file: self.file }) {
                     ops.push(FileOp::Sync { file: self.file });
                 }
                 ops.push(FileOp::Close { file: self.file });
@@ -157,7 +166,7 @@ impl SnapshotWriter {
         self.writing = Some(len);
         ops.push(FileOp::Write { file, offset: self.offset, bytes });
         self.unsynced += len;
-        if self.unsynced >= SYNC_BYTES {
+        if self.syncs && self.unsynced >= SYNC_BYTES {
             self.unsynced = 0;
             ops.push(FileOp::Sync { file });
         }

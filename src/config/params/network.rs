@@ -12,7 +12,7 @@ section! {
         /// The addresses to listen on.
         "bind" => binds: Addresses = Addresses::all(), (), MUTABLE, Live;
         /// The address that connections to a primary come from.
-        "bind-source-addr" => bind_source_addr: Text = "".into(), UNSET_IF_EMPTY, MUTABLE, Later(5);
+        "bind-source-addr" => bind_source_addr: Text = "".into(), UNSET_IF_EMPTY, MUTABLE, Live;
         /// Whether clients of other hosts are refused while there is no password.
         "protected-mode" => is_protected_mode: bool = true, (), MUTABLE, Live;
         /// The TCP port; 0 listens on none.

@@ -75,6 +75,7 @@ impl<T: Ticks> Host<T> {
                 let text = self.info(&sum_reports(&answers), &sections);
                 reply.verbatim("txt", text.as_bytes());
             }
+            Purpose::Role => self.write_role(&sum_reports(&answers), reply),
             Purpose::MemoryStats => {
                 write_memory_stats(&self.footprint(&sum_reports(&answers)), &answers, reply)
             }
@@ -136,6 +137,36 @@ impl<T: Ticks> Host<T> {
             shards: self.placement.len(),
         };
         info.text(sections)
+    }
+
+    /// ROLE.
+    fn write_role(&self, report: &Report, reply: &mut Reply<'_>) {
+        let report = &report.replication;
+        let offset = i64::try_from(report.offset).unwrap_or(i64::MAX);
+        match &self.config.replication.replicaof.0 {
+            None => {
+                reply.array(3);
+                reply.bulk(b"master");
+                reply.int(offset);
+                let online: Vec<_> = report.replicas.iter().filter(|replica| replica.is_online).collect();
+                reply.array(online.len());
+                for replica in online {
+                    reply.array(3);
+                    reply.bulk(replica.ip.as_bytes());
+                    reply.bulk(replica.port.to_string().as_bytes());
+                    reply.bulk(replica.offset.to_string().as_bytes());
+                }
+            }
+            Some(primary) => {
+                let link = report.upstream.clone().unwrap_or_default();
+                reply.array(5);
+                reply.bulk(b"slave");
+                reply.bulk(&primary.host);
+                reply.int(i64::from(primary.port));
+                reply.bulk(if link.state.is_empty() { b"connect" } else { link.state.as_bytes() });
+                reply.int(if link.is_up { offset } else { -1 });
+            }
+        }
     }
 
     fn sum_slowlogs(&self, answers: &[Answer]) -> SlowLog {

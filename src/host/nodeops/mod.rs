@@ -89,6 +89,11 @@ impl<T: Ticks> Host<T> {
                 }
                 return Ok(Flow::Next);
             }
+            NodeOp::Role => (Purpose::Role, Query::Report),
+            NodeOp::Replicaof => {
+                let order = Self::parse_replicaof(args.at(1), args.at(2))?;
+                return Ok(self.ask_replicaof(index, order));
+            }
             NodeOp::Shutdown => return self.shutdown(index, args),
             NodeOp::Save => return Ok(self.ask_conductor(index, SaveQuery::Request(Request::Save))),
             NodeOp::Bgsave => {
@@ -111,8 +116,7 @@ impl<T: Ticks> Host<T> {
             | NodeOp::SlowlogHelp
             | NodeOp::MemoryMallocStats
             | NodeOp::MemoryPurge
-            | NodeOp::ModuleList
-            | NodeOp::Role => {
+            | NodeOp::ModuleList => {
                 self.reply(index, |reply| write_constant(op, args, reply));
                 return Ok(Flow::Next);
             }
@@ -266,12 +270,6 @@ fn write_constant(op: NodeOp, args: Args<'_>, reply: &mut Reply<'_>) {
         NodeOp::SlowlogHelp => help::write_help(args, help::SLOWLOG, reply),
         NodeOp::MemoryMallocStats => reply.bulk(b"Stats not supported for the current allocator"),
         NodeOp::ModuleList => reply.array(0),
-        NodeOp::Role => {
-            reply.array(3);
-            reply.bulk(b"master");
-            reply.int(0);
-            reply.array(0);
-        }
         _ => reply.ok(),
     }
 }

@@ -140,6 +140,7 @@ impl<T: Ticks> Host<T> {
     fn cut(&mut self, target: Target) {
         let (kind, number, generation) = match target {
             Target::Snapshot { id } => ("snapshot", id, 0),
+            Target::Sync => ("sync", 0, 0),
             Target::Rewrite { cut, begins } => ("rewrite", cut, begins.map_or(0, |set| set.generation)),
         };
         if let (Some(conducting), Target::Rewrite { cut, begins }) = (&mut self.persist.conducting, target) {
@@ -152,6 +153,7 @@ impl<T: Ticks> Host<T> {
         }
         match target {
             Target::Snapshot { .. } => tracing::info!("Background saving started"),
+            Target::Sync => {}
             Target::Rewrite { .. } => tracing::info!("Background append only file rewriting started"),
         }
         let session = self.own_session();
@@ -232,7 +234,7 @@ impl<T: Ticks> Host<T> {
                 ops.extend(replace(file, &folder.join(TOP_MANIFEST), set.text()));
                 ops
             }
-            Target::Rewrite { begins: None, .. } => Vec::new(),
+            Target::Rewrite { begins: None, .. } | Target::Sync => Vec::new(),
         };
         self.persist.jobs.push(Job { tag: NAMING, ops });
     }
@@ -250,7 +252,7 @@ impl<T: Ticks> Host<T> {
         // Once the manifest has its name the set counts, whether or not the old files could go.
         let renamed = match target {
             Target::Snapshot { .. } => 4,
-            Target::Rewrite { .. } => 6,
+            Target::Rewrite { .. } | Target::Sync => 6,
         };
         let result = match outcome.result {
             Err(failure) if failure.step <= renamed => Err(failure.text),
@@ -312,6 +314,8 @@ impl<T: Ticks> Host<T> {
         match (&target, &result) {
             (Target::Snapshot { .. }, Ok(())) => tracing::info!("Background saving terminated with success"),
             (Target::Snapshot { .. }, Err(reason)) => tracing::warn!("Background saving error: {reason}"),
+            (Target::Sync, Ok(())) => tracing::info!("Synchronization with replicas: the snapshot is sent"),
+            (Target::Sync, Err(reason)) => tracing::warn!("Synchronization with replicas: {reason}"),
             (Target::Rewrite { .. }, Ok(())) => {
                 tracing::info!("Background AOF rewrite finished successfully");
             }
@@ -319,6 +323,9 @@ impl<T: Ticks> Host<T> {
         }
         let is_good = result.is_ok();
         self.tell_all(|| PersistMail::Ended(target, is_good));
+        if target == Target::Sync {
+            self.sync_ended(is_good);
+        }
         if let Target::Rewrite { begins: Some(set), .. } = target {
             match result {
                 Ok(()) if self.persist.loading.is_some() => self.tell_all(|| PersistMail::Serve),
@@ -445,6 +452,26 @@ impl<T: Ticks> Host<T> {
             snapshot: conducting.conductor.stats.snapshot_failed,
         };
         self.tell_all(|| PersistMail::Trouble(trouble.clone()));
+    }
+
+    /// Begins a snapshot for replicas; `false` if something else is being saved.
+    pub(in crate::host) fn begin_sync(&mut self) -> bool {
+        let now = self.now;
+        self.conduct(|conductor, orders| conductor.begin_sync(now, orders)) == Some(true)
+    }
+
+    /// Whether something is being saved.
+    pub(in crate::host) fn is_saving(&self) -> bool {
+        self.persist.conducting.as_ref().is_some_and(|conducting| conducting.conductor.target().is_some())
+    }
+
+    /// The data set is about to be another one: the append-only file ends here, and begins anew with that.
+    pub(in crate::host) fn forget_aof(&mut self) {
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        conducting.summary = Summary::default();
+        if conducting.set.take().is_some() {
+            self.tell_all(|| PersistMail::StopAof);
+        }
     }
 
     /// The server has started now: as in Redis that counts as a save.

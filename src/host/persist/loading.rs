@@ -221,6 +221,7 @@ impl<T: Ticks> Host<T> {
     /// Begins to load, once the core runs.
     pub fn start(&mut self) {
         self.began(self.now);
+        self.start_replication();
         if self.id == CoreId(0) && self.persist.loading.is_some() {
             self.conduct_load();
         }
@@ -243,6 +244,7 @@ impl<T: Ticks> Host<T> {
         self.refresh_attention();
         if self.id == CoreId(0) {
             tracing::info!("The data set is loaded, and clients are served");
+            self.sync_loaded();
         }
     }
 

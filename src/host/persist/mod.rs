@@ -203,6 +203,8 @@ impl<T: Ticks> Host<T> {
         for place in 0..self.persist.shards.len() {
             if self.persist.shards[place].aof.is_some() {
                 self.settle_aof(place);
+            } else if self.shards[place].journal.is_recording() {
+                self.hand_over(place);
             }
         }
         if std::mem::take(&mut self.persist.has_progress) {
@@ -256,20 +258,59 @@ impl<T: Ticks> Host<T> {
         self.persist.shards[place].askers = askers;
     }
 
-    /// Gives a shard's records to its append-only file.
-    fn hand_over(&mut self, place: usize) {
+    /// Gives a shard's records to its append-only file and, on a primary, to its stream.
+    pub(super) fn hand_over(&mut self, place: usize) {
         let files = &mut self.persist.shards[place];
-        let Some(aof) = &mut files.aof else { return };
         let journal = &mut self.shards[place].journal;
-        if !journal.pending().is_empty() {
-            for (at, core, number) in journal.take_marks() {
-                if self.persist.holds {
-                    aof.begin_barrier(at, (core.0, number));
-                }
-            }
-            journal.take_pending(&mut files.records);
-            aof.append(&mut files.records);
+        if journal.pending().is_empty() {
+            return;
         }
+        let marks = journal.take_marks();
+        journal.take_pending(&mut files.records);
+        if !self.replication.is_replica {
+            self.replication.streams[place].append(&files.records);
+        }
+        let Some(aof) = files.aof.as_mut().filter(|_| !files.is_ending) else {
+            files.records.clear();
+            return;
+        };
+        for (at, core, number) in marks {
+            if self.persist.holds {
+                aof.begin_barrier(at, (core.0, number));
+            }
+        }
+        aof.append(&mut files.records);
+    }
+
+    /// Gives what a replica's shard has recorded to its own append-only file, and to no stream.
+    pub(super) fn hand_over_to_files(&mut self, place: usize) {
+        let was_replica = std::mem::replace(&mut self.replication.is_replica, true);
+        self.hand_over(place);
+        self.replication.is_replica = was_replica;
+    }
+
+    /// Whether what is done to each shard's data is recorded: for its append-only file, or for replicas.
+    pub(super) fn refresh_recording(&mut self) {
+        for place in 0..self.shards.len() {
+            let files = &self.persist.shards[place];
+            let has_stream = !self.replication.is_replica
+                && self.replication.streams.get(place).is_some_and(|stream| stream.keeps());
+            let is_wanted = has_stream || files.aof.is_some() && !files.is_ending;
+            if self.shards[place].journal.is_recording() != is_wanted {
+                self.hand_over(place);
+                self.shards[place].set_recording(is_wanted);
+            }
+        }
+    }
+
+    /// Jobs on files for the runtime, of whoever in this layer has some.
+    pub(super) fn begin_jobs(&mut self, jobs: impl IntoIterator<Item = Job>) {
+        self.persist.jobs.extend(jobs);
+    }
+
+    /// The folder of the append-only file.
+    pub(super) fn aof_folder(&self) -> &std::path::Path {
+        &self.persist.aof_folder
     }
 
     /// A job on files has ended.
@@ -279,6 +320,7 @@ impl<T: Ticks> Host<T> {
             Owner::Snapshot => self.save_done(outcome),
             Owner::Load => self.load_done(outcome),
             Owner::Conductor => self.conductor_done(outcome),
+            Owner::Sync => self.part_done(outcome),
         }
     }
 
@@ -404,7 +446,13 @@ impl<T: Ticks> Host<T> {
     /// How long it is until records that gather are to be written, at least 1.
     pub(super) fn us_to_write(&self) -> u64 {
         let aofs = self.persist.shards.iter().filter_map(|files| files.aof.as_ref());
-        aofs.filter_map(|aof| aof.us_to_write(self.now.mono)).min().unwrap_or(u64::MAX).max(1)
+        let to_write = aofs.filter_map(|aof| aof.us_to_write(self.now.mono)).min().unwrap_or(u64::MAX).max(1);
+        // Records that a replica has still to apply do not wait at all.
+        if self.replication.has_more {
+            1
+        } else {
+            to_write
+        }
     }
 
     /// The folders of a generation.
@@ -441,10 +489,10 @@ impl<T: Ticks> Host<T> {
     fn stop_aof(&mut self) {
         for place in 0..self.shards.len() {
             self.hand_over(place);
-            self.shards[place].set_recording(false);
             self.persist.shards[place].is_in_force = false;
-            self.persist.shards[place].is_ending = true;
+            self.persist.shards[place].is_ending = self.persist.shards[place].aof.is_some();
         }
+        self.refresh_recording();
         self.refresh_holds();
     }
 

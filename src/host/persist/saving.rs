@@ -20,7 +20,7 @@ use crate::node::save::Target;
 use crate::rdb;
 use crate::storage::aof::Aof;
 use crate::storage::aofset::AofSet;
-use crate::storage::op::{FileId, JobTag, Outcome, Owner};
+use crate::storage::op::{FileId, Job, JobTag, Outcome, Owner};
 use crate::storage::save::{Saved, SnapshotWriter};
 use crate::storage::snapshots::{file_name, temporary, SnapshotFile};
 
@@ -30,7 +30,7 @@ pub(super) struct Save {
     target: Target,
     /// Of a snapshot: the name of its file once it is whole.
     name: String,
-    writer: SnapshotWriter,
+    output: Output,
     stage: Stage,
     /// Whether the base may be committed.
     may_commit: bool,
@@ -42,8 +42,29 @@ pub(super) struct Save {
     whole: Option<u64>,
     keys: u64,
     crc64: u64,
-    /// Output of the snapshot on its way to the file; kept for its memory.
-    output: Vec<u8>,
+    /// What the snapshot has made, on its way out; kept for its memory.
+    bytes: Vec<u8>,
+}
+
+/// Where a save goes.
+#[derive(Debug)]
+enum Output {
+    File(SnapshotWriter),
+    /// To replicas. Where the shard's stream was at the cut.
+    Feeds((u64, u64)),
+}
+
+impl Output {
+    fn file(&mut self) -> Option<&mut SnapshotWriter> {
+        match self {
+            Output::File(writer) => Some(writer),
+            Output::Feeds(_) => None,
+        }
+    }
+
+    fn poll(&mut self) -> Option<Job> {
+        self.file()?.poll()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +78,9 @@ enum Stage {
 
 /// How much of a snapshot is made between two looks at the clients: some tens of microseconds.
 const STEP_BYTES: usize = 24 * 1024;
+
+/// The same where it goes to replicas.
+const STEP_BYTES_OF_SYNC: usize = 64 * 1024;
 
 /// And how much where a client waits for it to end (SAVE), or none is served yet.
 const STEP_BYTES_IN_HASTE: usize = 256 * 1024;
@@ -76,6 +100,13 @@ impl<T: Ticks> Host<T> {
                 let name = file_name(&options.dbfilename.to_string(), id, shard, self.placement.len() as u16);
                 let path = temporary(&name).into();
                 (Target::Snapshot { id }, name, path)
+            }
+            Cut::Sync => {
+                if !self.shards[place].journal.is_recording() {
+                    self.shards[place].set_recording(true);
+                }
+                self.hand_over(place);
+                (Target::Sync, String::new(), PathBuf::new())
             }
             Cut::Rewrite { cut, begins } => {
                 let shards = self.placement.len() as u16;
@@ -107,10 +138,14 @@ impl<T: Ticks> Host<T> {
         if let Some(aof) = files.aof.as_ref().filter(|_| matches!(target, Target::Rewrite { .. })) {
             writer = writer.in_folder(aof.folder().path.clone());
         }
-        files.save = Some(Box::new(Save {
+        let output = match target {
+            Target::Sync => Output::Feeds(self.begin_sending(place)),
+            Target::Snapshot { .. } | Target::Rewrite { .. } => Output::File(writer),
+        };
+        self.persist.shards[place].save = Some(Box::new(Save {
             target,
             name,
-            writer,
+            output,
             stage: Stage::Walking,
             may_commit: false,
             is_ready: false,
@@ -118,7 +153,7 @@ impl<T: Ticks> Host<T> {
             whole: None,
             keys,
             crc64: 0,
-            output: Vec::new(),
+            bytes: Vec::new(),
         }));
     }
 
@@ -153,34 +188,81 @@ impl<T: Ticks> Host<T> {
     }
 
     fn save_shard_step(&mut self, place: usize) -> bool {
+        if matches!(self.persist.shards[place].save.as_deref(), Some(Save { output: Output::Feeds(_), .. })) {
+            return self.sync_shard_step(place);
+        }
         let in_haste = self.persist.loading.is_some();
         let files = &mut self.persist.shards[place];
         let Some(save) = &mut files.save else { return false };
-        if save.stage == Stage::Walking && save.writer.has_room() {
+        let Output::File(writer) = &mut save.output else { return false };
+        if save.stage == Stage::Walking && writer.has_room() {
             let keyspace = &mut self.shards[place].keyspace;
             let budget = if in_haste { STEP_BYTES_IN_HASTE } else { STEP_BYTES };
             let progress = keyspace.snapshot_step(budget);
             loop {
-                keyspace.take_snapshot_output(&mut save.output);
-                if save.output.is_empty() {
+                keyspace.take_snapshot_output(&mut save.bytes);
+                if save.bytes.is_empty() {
                     break;
                 }
-                save.writer.append(&mut save.output);
+                writer.append(&mut save.bytes);
             }
             if progress == Progress::Done {
                 save.crc64 = keyspace.end_snapshot().map_or(0, |sink| sink.checksum());
                 save.stage = Stage::Ending;
-                save.writer.finish(match save.target {
+                writer.finish(match save.target {
                     Target::Snapshot { .. } => Some(save.name.clone().into()),
                     // The append-only file gives it its name, with the manifest.
-                    Target::Rewrite { .. } => None,
+                    Target::Rewrite { .. } | Target::Sync => None,
                 });
             }
         }
-        if let Some(job) = save.writer.poll() {
+        if let Some(job) = writer.poll() {
             self.persist.jobs.push(job);
         }
-        save.stage == Stage::Walking && save.writer.has_room()
+        save.stage == Stage::Walking && writer.has_room()
+    }
+
+    /// A slice of a snapshot that goes to replicas. Whether there is more to do now.
+    fn sync_shard_step(&mut self, place: usize) -> bool {
+        let Some(has_room) = self.sending_has_room(place) else {
+            self.fail_save(place, "no replica is left to send it to".to_owned());
+            self.end_failed_sync(place);
+            return false;
+        };
+        if !has_room {
+            return false;
+        }
+        let Some(mut save) = self.persist.shards[place].save.take() else { return false };
+        let keyspace = &mut self.shards[place].keyspace;
+        let progress = keyspace.snapshot_step(STEP_BYTES_OF_SYNC);
+        loop {
+            self.shards[place].keyspace.take_snapshot_output(&mut save.bytes);
+            if save.bytes.is_empty() {
+                break;
+            }
+            self.send_piece(place, &save.bytes);
+            save.bytes.clear();
+        }
+        let is_done = progress == Progress::Done;
+        if let (true, Output::Feeds(at)) = (is_done, &save.output) {
+            self.shards[place].keyspace.end_snapshot();
+            self.end_sending(place, *at);
+        }
+        self.persist.shards[place].save = Some(save);
+        if is_done {
+            self.end_save(place, Ok(None));
+        }
+        !is_done
+    }
+
+    /// A snapshot for replicas that has failed has no file to be waited for.
+    fn end_failed_sync(&mut self, place: usize) {
+        let save = self.persist.shards[place].save.as_deref_mut();
+        if let Some(Save { output: Output::Feeds(_), failure: Some(reason), .. }) = save {
+            let reason = reason.clone();
+            self.abort_sending(place);
+            self.end_save(place, Err(reason));
+        }
     }
 
     /// A job of a save has ended.
@@ -189,9 +271,10 @@ impl<T: Ticks> Host<T> {
         let files = &mut self.persist.shards[place];
         // What cleans up after a save that is over.
         let Some(save) = &mut files.save else { return };
-        match save.writer.done(outcome) {
+        let Output::File(writer) = &mut save.output else { return };
+        match writer.done(outcome) {
             None => {
-                if let Some(job) = save.writer.poll() {
+                if let Some(job) = writer.poll() {
                     self.persist.jobs.push(job);
                 }
             }
@@ -225,7 +308,7 @@ impl<T: Ticks> Host<T> {
                     aof.commit(base, bytes);
                 }
             }
-            Target::Rewrite { .. } => {}
+            Target::Rewrite { .. } | Target::Sync => {}
         }
     }
 
@@ -302,8 +385,10 @@ impl<T: Ticks> Host<T> {
         self.shards[place].keyspace.abort_snapshot();
         save.failure = Some(reason);
         save.stage = Stage::Failing;
-        save.writer.abandon();
-        self.persist.jobs.extend(save.writer.poll());
+        if let Some(writer) = save.output.file() {
+            writer.abandon();
+        }
+        self.persist.jobs.extend(save.output.poll());
     }
 
     fn end_save(&mut self, place: usize, result: Result<Option<SnapshotFile>, String>) {
@@ -329,9 +414,7 @@ impl<T: Ticks> Host<T> {
             }
         }
         if let Target::Rewrite { begins: Some(_), .. } = target {
-            if !is_good {
-                self.shards.iter_mut().for_each(|shard| shard.set_recording(false));
-            }
+            self.refresh_recording();
             self.refresh_holds();
         }
     }

@@ -1,0 +1,314 @@
+//! A primary's streams, and the flows of replicas that are fed from them.
+//!
+//! A feed is a session whose client has joined as a flow: nothing that it sends is a request any more, and what it is
+//! sent is its share of a snapshot, if it needs one, and then the stream.
+//!
+//! ```text
+//! Joined -> Attending -> Sending (a snapshot is cut) -> Streaming
+//!        -> Streaming (it goes on where it was)
+//! ```
+//!
+//! A feed is never waited for. What it has not been sent stays in the stream's backlog, which it shares with the
+//! others, up to `client-output-buffer-limit replica`; then it is let go, and comes back for a snapshot.
+
+use super::ReplicationMail;
+use crate::base::ids::CoreId;
+use crate::base::time::{MonoUs, Ticks};
+use crate::host::host::{mark_dirty, Host};
+use crate::host::mail::Rare;
+use crate::replication::backlog::Backlog;
+use crate::replication::handshake::FlowHead;
+use crate::session::{SessionKind, State, Wait};
+
+/// One stream of records, on the core that owns it.
+#[derive(Debug)]
+pub(in crate::host) struct Stream {
+    /// Its number: on a primary the shard's.
+    pub(super) number: u16,
+    /// How far it has come, annotations included.
+    pub(super) raw: u64,
+    /// The same as a Redis peer counts; of a primary's own the journal knows that.
+    pub(super) offset: u64,
+    /// Its last bytes; none before the first replica has come.
+    pub(super) backlog: Option<Backlog>,
+    /// Who is fed from it.
+    pub(super) feeds: Vec<Feed>,
+    /// Up to where feeds may be sent it: all of it, on a primary.
+    pub(super) open_to: u64,
+}
+
+/// A replica's flow.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// The meeting with its replica.
+    meeting: u64,
+    session: u32,
+    /// The position of the next byte that it is to be sent.
+    at: u64,
+    stage: FeedStage,
+    /// Since when more waits for it than the soft limit allows.
+    behind_since: Option<MonoUs>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FeedStage {
+    Joined,
+    Attending,
+    Sending,
+    Streaming,
+}
+
+/// A feed that is owed this much is not given more: the rest stays in the backlog.
+const FEED_BYTES_MAX: usize = 1024 * 1024;
+
+impl Stream {
+    /// A stream that has not begun.
+    pub(in crate::host) fn new(number: u16) -> Stream {
+        Stream { number, raw: 0, offset: 0, backlog: None, feeds: Vec::new(), open_to: 0 }
+    }
+
+    /// The stream goes on with these bytes.
+    pub(in crate::host) fn append(&mut self, bytes: &[u8]) {
+        self.raw += bytes.len() as u64;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.append(bytes);
+        }
+    }
+
+    /// Whether its last bytes are kept.
+    pub(in crate::host) fn keeps(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// From now on its last bytes are kept.
+    pub(super) fn keep_backlog(&mut self, capacity: u64) {
+        let raw = self.raw;
+        self.backlog.get_or_insert_with(|| Backlog::new(raw, capacity));
+    }
+}
+
+impl<T: Ticks> Host<T> {
+    /// Each stream's share of `repl-backlog-size`.
+    pub(super) fn backlog_capacity(&self) -> u64 {
+        let streams = (self.placement.len() as u64).max(1);
+        self.config.replication.repl_backlog_bytes.div_ceil(streams)
+    }
+
+    /// The stream of this number, if this core owns it.
+    fn stream(&mut self, number: u16) -> Option<&mut Stream> {
+        self.replication.streams.iter_mut().find(|stream| stream.number == number)
+    }
+
+    /// A client has joined as a flow, on the core that owns its stream.
+    pub(in crate::host) fn join_flow(&mut self, index: u32, meeting: u64, flow: u16, at: Option<u64>) {
+        self.become_kind(index, SessionKind::Feed);
+        let Some(session) = self.session(index) else { return };
+        session.state = State::Waiting(Wait::Link);
+        session.input = Default::default();
+        let Some(stream) = self.stream(flow) else {
+            return self.close(index, true);
+        };
+        let is_kept = at.is_some_and(|at| stream.backlog.as_ref().is_some_and(|backlog| backlog.has(at)));
+        stream.feeds.push(Feed {
+            meeting,
+            session: index,
+            at: at.unwrap_or(0),
+            stage: FeedStage::Joined,
+            behind_since: None,
+        });
+        let mail = ReplicationMail::FlowJoined { meeting, flow, at, is_kept };
+        self.post(CoreId(0), Rare::Replication(mail));
+    }
+
+    /// The replica of this meeting goes on where it is.
+    pub(super) fn resume_feeds(&mut self, meeting: u64) {
+        let mut lost = Vec::new();
+        for stream in &mut self.replication.streams {
+            for feed in stream.feeds.iter_mut().filter(|feed| feed.meeting == meeting) {
+                if !stream.backlog.as_ref().is_some_and(|backlog| backlog.has(feed.at)) {
+                    lost.push(feed.session);
+                    continue;
+                }
+                feed.stage = FeedStage::Streaming;
+                let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
+                FlowHead::Continue.write(session.replies.writer());
+                mark_dirty(session, feed.session, &mut self.dirty);
+            }
+        }
+        lost.into_iter().for_each(|index| self.close(index, true));
+    }
+
+    /// Where the stream at this place has come to, as a Redis peer counts.
+    pub(super) fn offset_of(&self, place: usize) -> u64 {
+        match self.replication.is_replica {
+            true => self.replication.streams[place].offset,
+            false => self.shards.get(place).map_or(0, |shard| shard.journal.end().0),
+        }
+    }
+
+    /// The replica of this meeting takes part in the snapshot that is cut next.
+    pub(super) fn attend_feeds(&mut self, meeting: u64) {
+        let feeds = self.replication.streams.iter_mut().flat_map(|stream| &mut stream.feeds);
+        for feed in feeds.filter(|feed| feed.meeting == meeting && feed.stage == FeedStage::Joined) {
+            feed.stage = FeedStage::Attending;
+        }
+    }
+
+    /// The replica of this meeting is gone.
+    pub(super) fn end_feeds(&mut self, meeting: u64) {
+        let feeds = self.replication.streams.iter().flat_map(|stream| &stream.feeds);
+        let sessions: Vec<u32> =
+            feeds.filter(|feed| feed.meeting == meeting).map(|feed| feed.session).collect();
+        sessions.into_iter().for_each(|index| self.close(index, true));
+    }
+
+    /// All replicas are let go.
+    pub(super) fn end_all_feeds(&mut self) {
+        let feeds = self.replication.streams.iter().flat_map(|stream| &stream.feeds);
+        let sessions: Vec<u32> = feeds.map(|feed| feed.session).collect();
+        sessions.into_iter().for_each(|index| self.close(index, true));
+    }
+
+    /// A session that was a feed has ended.
+    pub(in crate::host) fn feed_ended(&mut self, index: u32) {
+        let mut lost = None;
+        for stream in &mut self.replication.streams {
+            if let Some(at) = stream.feeds.iter().position(|feed| feed.session == index) {
+                lost = Some(stream.feeds.swap_remove(at).meeting);
+            }
+        }
+        if let Some(meeting) = lost {
+            self.post(CoreId(0), Rare::Replication(ReplicationMail::FlowLost(meeting)));
+        }
+    }
+
+    /// The shard at this place was cut for a snapshot: those that attend it get their share. Where its stream is there.
+    pub(in crate::host) fn begin_sending(&mut self, place: usize) -> (u64, u64) {
+        let (capacity, offset) = (self.backlog_capacity(), self.offset_of(place));
+        let stream = &mut self.replication.streams[place];
+        stream.keep_backlog(capacity);
+        let raw = stream.raw;
+        for feed in stream.feeds.iter_mut().filter(|feed| feed.stage == FeedStage::Attending) {
+            (feed.stage, feed.at) = (FeedStage::Sending, raw);
+            let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
+            FlowHead::Part.write(session.replies.writer());
+            mark_dirty(session, feed.session, &mut self.dirty);
+        }
+        (raw, offset)
+    }
+
+    /// Whether those that are sent a snapshot of the shard at this place can take more of it; none if nobody is left.
+    pub(in crate::host) fn sending_has_room(&self, place: usize) -> Option<bool> {
+        let feeds = self.replication.streams[place].feeds.iter();
+        let mut sending = feeds.filter(|feed| feed.stage == FeedStage::Sending).peekable();
+        sending.peek()?;
+        Some(sending.all(|feed| {
+            let session = self.sessions[feed.session as usize].as_deref();
+            session.is_none_or(|session| session.owed_bytes() < FEED_BYTES_MAX)
+        }))
+    }
+
+    /// A piece of the snapshot goes to all that are sent it.
+    pub(in crate::host) fn send_piece(&mut self, place: usize, bytes: &[u8]) {
+        let head = format!("${}\r\n", bytes.len());
+        let feeds = self.replication.streams[place].feeds.iter();
+        for feed in feeds.filter(|feed| feed.stage == FeedStage::Sending) {
+            let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
+            let out = session.replies.writer();
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(bytes);
+            mark_dirty(session, feed.session, &mut self.dirty);
+        }
+    }
+
+    /// The snapshot of the shard at this place is at its end: the stream follows, from the cut on.
+    pub(in crate::host) fn end_sending(&mut self, place: usize, (raw, offset): (u64, u64)) {
+        for feed in &mut self.replication.streams[place].feeds {
+            if feed.stage != FeedStage::Sending {
+                continue;
+            }
+            feed.stage = FeedStage::Streaming;
+            let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
+            let out = session.replies.writer();
+            out.extend_from_slice(b"$0\r\n");
+            FlowHead::Stream { raw, offset }.write(out);
+            mark_dirty(session, feed.session, &mut self.dirty);
+        }
+    }
+
+    /// The snapshot has failed: those that were sent it have to come again.
+    pub(in crate::host) fn abort_sending(&mut self, place: usize) {
+        let feeds = self.replication.streams[place].feeds.iter();
+        let sending = feeds.filter(|feed| feed.stage == FeedStage::Sending);
+        let sessions: Vec<u32> = sending.map(|feed| feed.session).collect();
+        sessions.into_iter().for_each(|index| self.close(index, true));
+    }
+
+    /// Gives each feed what its stream has for it, as far as it takes it.
+    pub(super) fn pump_feeds(&mut self) {
+        let is_replica = self.replication.is_replica;
+        for stream in &mut self.replication.streams {
+            let Some(backlog) = &mut stream.backlog else { continue };
+            let until = if is_replica { stream.open_to } else { backlog.end() };
+            for feed in stream.feeds.iter_mut().filter(|feed| feed.stage == FeedStage::Streaming) {
+                let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
+                let owed = session.owed_bytes();
+                if feed.at >= until || owed >= FEED_BYTES_MAX {
+                    continue;
+                }
+                let out = session.replies.writer();
+                if let Some(at) = backlog.read(feed.at, until, FEED_BYTES_MAX - owed, out) {
+                    feed.at = at;
+                }
+                mark_dirty(session, feed.session, &mut self.dirty);
+            }
+            let is_fed = |feed: &&Feed| matches!(feed.stage, FeedStage::Sending | FeedStage::Streaming);
+            let needing = stream.feeds.iter().filter(is_fed);
+            let slowest = needing.map(|feed| feed.at).min();
+            backlog.trim(slowest);
+        }
+    }
+
+    /// Nobody came back for what was kept.
+    pub(super) fn forget_backlog(&mut self) {
+        for stream in &mut self.replication.streams {
+            if stream.feeds.is_empty() {
+                stream.backlog = None;
+            }
+        }
+        self.refresh_recording();
+    }
+
+    /// Lets those go that are too far behind (`client-output-buffer-limit replica`). Looked at `hz` times a second.
+    pub(super) fn check_feeds(&mut self) {
+        let limit = self.config.clients.output_buffer_limits.replica;
+        let streams = (self.placement.len() as u64).max(1);
+        let (hard, soft) = (limit.hard_bytes.div_ceil(streams), limit.soft_bytes.div_ceil(streams));
+        let (now, capacity) = (self.now.mono, self.backlog_capacity());
+        let mut lost = Vec::new();
+        for stream in &mut self.replication.streams {
+            let raw = stream.raw;
+            if let Some(backlog) = &mut stream.backlog {
+                backlog.set_capacity(capacity);
+                // What is kept for those that come back costs nothing on their account, as in Redis.
+                let kept = backlog.end() - backlog.first();
+                let over = kept.saturating_sub(capacity);
+                for feed in &mut stream.feeds {
+                    let behind = match feed.stage {
+                        FeedStage::Joined | FeedStage::Attending => 0,
+                        FeedStage::Sending | FeedStage::Streaming => raw.saturating_sub(feed.at).min(over),
+                    };
+                    let is_over_soft = soft > 0 && behind >= soft;
+                    let since = feed.behind_since.filter(|_| is_over_soft);
+                    feed.behind_since = is_over_soft.then(|| since.unwrap_or(now));
+                    let is_for_too_long = since
+                        .is_some_and(|since| now.since(since) > limit.soft_secs.saturating_mul(1_000_000));
+                    if hard > 0 && behind >= hard || is_for_too_long {
+                        lost.push(feed.session);
+                    }
+                }
+            }
+        }
+        lost.into_iter().for_each(|index| self.drop_slow_reader(index));
+    }
+}

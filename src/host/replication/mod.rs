@@ -1,0 +1,285 @@
+//! Replication on one core, and on core 0 the conductor of all.
+//!
+//! * `feeds`: a primary's streams, and the flows that it feeds from them;
+//! * `meetings`: core 0 of a primary keeps the table of replicas, from their introduction on;
+//! * `upstream`: core 0 of a replica keeps the link to its primary;
+//! * `flows`: a replica's flows, from the snapshot to the records that are done again;
+//! * `roles`: how a node becomes a replica, or a primary again.
+//!
+//! A stream has an owner, a core: on a primary that of its shard, on a replica the core that has the flow of this
+//! number. Everything about a stream happens there; core 0 decides what concerns all of them, and tells the others by
+//! mail.
+
+mod feeds;
+mod flows;
+mod meetings;
+mod roles;
+mod upstream;
+
+use smallvec::SmallVec;
+
+pub(super) use self::feeds::Stream;
+use self::flows::Flow;
+use self::meetings::Meetings;
+pub(super) use self::roles::Order;
+use self::roles::{Draining, RoleChange};
+use self::upstream::Upstream;
+use super::host::Host;
+use super::mail::Rare;
+use super::query::Answer;
+use crate::base::ids::CoreId;
+use crate::base::time::Ticks;
+use crate::config::PrimaryAddress;
+use crate::node::replication::{ReplicaLine, ReplicationReport};
+use crate::replication::flow::Position;
+use crate::replication::history::History;
+use crate::storage::plan::Plan;
+
+/// This core's share.
+pub(super) struct Replication {
+    /// Whether this node is a replica, as every core knows it.
+    pub(super) is_replica: bool,
+    /// The streams that this core owns, in the order of their numbers. As a primary those of its shards, in their
+    /// order.
+    pub(super) streams: Vec<Stream>,
+    /// As a replica: the flows on this core.
+    pub(super) flows: Vec<Flow>,
+    /// Whether there is more to be applied at once.
+    pub(super) has_more: bool,
+    /// What this core waits for before it says that nothing is under way.
+    draining: Option<Draining>,
+    /// On core 0.
+    pub(super) conducting: Option<Box<Conducting>>,
+}
+
+/// What core 0 keeps.
+pub(super) struct Conducting {
+    pub(super) history: History,
+    pub(super) meetings: Meetings,
+    pub(super) upstream: Option<Upstream>,
+    /// The change of role that is under way, and those that wait for it to end.
+    change: Option<RoleChange>,
+    waiting: Vec<(roles::Order, Option<(CoreId, u64)>)>,
+    /// What INFO shows of them while this node is a replica: what its flows have applied.
+    applied: SmallVec<[(u64, u64); 8]>,
+    /// Full and partial syncs that were served, and refusals.
+    syncs: (u64, u64, u64),
+}
+
+/// What cores tell each other about replication.
+#[derive(Debug)]
+pub enum ReplicationMail {
+    /// To core 0: a replica's flow is here. Whether what it asks to go on from is still kept.
+    FlowJoined {
+        /// Which meeting.
+        meeting: u64,
+        /// Which flow.
+        flow: u16,
+        /// Where it is, if it asks to go on.
+        at: Option<u64>,
+        /// Whether all bytes from there on are kept.
+        is_kept: bool,
+    },
+    /// To core 0: a replica's flow is gone.
+    FlowLost(u64),
+    /// To the owners: the replica of this meeting goes on where it is.
+    Resume(u64),
+    /// To the owners: the replica of this meeting takes part in the snapshot that is cut next.
+    Attend(u64),
+    /// To the owners: the replica of this meeting is gone.
+    Leave(u64),
+    /// To all: stop what may change data, then say `Drained`.
+    Drain(roles::DrainFor),
+    /// To core 0: nothing is under way on this core. How far its streams have come: number, raw, offset.
+    Drained(Vec<(u16, u64, u64)>),
+    /// To all: this node is a replica from now on.
+    BeReplica,
+    /// To all: it is a primary from now on, as far as what is recorded goes.
+    BePrimary(roles::Inheritance),
+    /// To core 0: done.
+    IsPrimary,
+    /// To all: and as far as clients go.
+    Open,
+    /// To a core: open the flow of this number.
+    OpenFlow(flows::FlowOrder),
+    /// To all: end all flows.
+    CloseFlows,
+    /// To core 0: a flow has joined, or has its part of the snapshot, or will not.
+    Flow(u64, u16, flows::FlowNews),
+    /// To all: the data is to be replaced by what this plan loads.
+    Replace(std::sync::Arc<Plan>),
+    /// To all: flows go on to apply records.
+    Apply,
+    /// To core 0: what a flow has applied: raw and offset.
+    Applied(u16, u64, u64),
+    /// To the owner of shard 0: a PING is due in its stream.
+    Ping,
+    /// To all: nobody came back for the backlog.
+    ForgetBacklog,
+    /// To core 0: an item of this stream that must go with others.
+    Collect(u16, flows::Shipped),
+    /// To the owner of a flow: core 0 has applied its items up to here; how many in all, if none are left.
+    Reached(u16, Position, Option<u64>),
+    /// To all: each flow is to say how far it is; if positions are named when it is there.
+    AskApplied(Option<std::sync::Arc<[u64]>>),
+    /// To all: whether the data is too old to be shown, and whether writes lack replicas.
+    Gate {
+        /// The link is down, and `replica-serve-stale-data` is no.
+        is_stale: bool,
+        /// `min-replicas-to-write` is not reached.
+        lacks_replicas: bool,
+    },
+}
+
+impl Replication {
+    pub(super) fn new(id: CoreId, streams: Vec<Stream>, is_replica: bool, history: History) -> Replication {
+        Replication {
+            is_replica,
+            streams,
+            flows: Vec::new(),
+            has_more: false,
+            draining: None,
+            conducting: (id == CoreId(0)).then(|| Box::new(Conducting::new(history))),
+        }
+    }
+}
+
+impl Conducting {
+    fn new(history: History) -> Conducting {
+        Conducting {
+            history,
+            meetings: Meetings::default(),
+            upstream: None,
+            change: None,
+            waiting: Vec::new(),
+            applied: SmallVec::new(),
+            syncs: (0, 0, 0),
+        }
+    }
+}
+
+impl<T: Ticks> Host<T> {
+    /// Mail about replication.
+    pub(super) fn take_replication_mail(&mut self, from: CoreId, mail: ReplicationMail) {
+        match mail {
+            ReplicationMail::FlowJoined { meeting, flow, at, is_kept } => {
+                self.flow_joined(meeting, flow, at, is_kept);
+            }
+            ReplicationMail::FlowLost(meeting) => self.end_meeting(meeting, "a flow was lost"),
+            ReplicationMail::Resume(meeting) => self.resume_feeds(meeting),
+            ReplicationMail::Attend(meeting) => self.attend_feeds(meeting),
+            ReplicationMail::Leave(meeting) => self.end_feeds(meeting),
+            ReplicationMail::Drain(what) => self.drain(what),
+            ReplicationMail::Drained(ends) => self.drained(from, &ends),
+            ReplicationMail::BeReplica => self.be_replica(),
+            ReplicationMail::BePrimary(inheritance) => self.be_primary(&inheritance),
+            ReplicationMail::IsPrimary => self.is_primary(),
+            ReplicationMail::Open => self.open_as_primary(),
+            ReplicationMail::OpenFlow(order) => self.open_flow(order),
+            ReplicationMail::CloseFlows => self.close_flows(),
+            ReplicationMail::Flow(meeting, flow, news) => self.flow_news(meeting, flow, news),
+            ReplicationMail::Replace(plan) => self.replace_data(plan),
+            ReplicationMail::Apply => self.apply_flows_from_now_on(),
+            ReplicationMail::Applied(flow, raw, offset) => self.note_applied(flow, raw, offset),
+            ReplicationMail::Ping => self.record_ping(),
+            ReplicationMail::ForgetBacklog => self.forget_backlog(),
+            ReplicationMail::Collect(stream, shipped) => self.collect(stream, shipped),
+            ReplicationMail::Reached(flow, at, settled) => self.reached(flow, at, settled),
+            ReplicationMail::AskApplied(target) => self.ask_flows(target.as_deref()),
+            ReplicationMail::Gate { is_stale, lacks_replicas } => {
+                self.gate.is_stale = is_stale;
+                self.gate.lacks_replicas = lacks_replicas;
+                self.refresh_attention();
+            }
+        }
+    }
+
+    /// Sends the same to all cores, this one included.
+    fn tell_replication(&mut self, mail: impl Fn() -> ReplicationMail) {
+        for core in (0..self.cores).map(CoreId) {
+            self.post(core, Rare::Replication(mail()));
+        }
+    }
+
+    /// Who owns the stream, or has the flow, of this number.
+    fn owner_of(&self, number: u16) -> CoreId {
+        match self.placement.get(usize::from(number)) {
+            Some(&core) => core,
+            None => CoreId(number % self.cores),
+        }
+    }
+
+    /// Ends a pass: what was received is applied, and what was recorded is sent.
+    #[inline]
+    pub(super) fn settle_replication(&mut self) {
+        if !self.replication.flows.is_empty() {
+            self.settle_flows();
+        }
+        if self.replication.streams.iter().any(|stream| !stream.feeds.is_empty()) {
+            self.pump_feeds();
+        }
+        if self.replication.draining.is_some() {
+            self.look_at_drain();
+        }
+    }
+
+    /// What is due by itself; `hz` times a second.
+    pub(super) fn tick_replication(&mut self) {
+        self.check_feeds();
+        if self.replication.conducting.is_some() {
+            self.tick_meetings();
+            self.tick_upstream();
+        }
+    }
+
+    /// What INFO tells of replication: this core's share.
+    pub(super) fn report_replication(&self) -> ReplicationReport {
+        let mut report = ReplicationReport::default();
+        for (place, stream) in self.replication.streams.iter().enumerate() {
+            report.offset += self.offset_of(place);
+            if let Some(backlog) = &stream.backlog {
+                report.has_backlog = true;
+                report.backlog_len += backlog.end() - backlog.first();
+                report.backlog_memory += backlog.memory_bytes() as u64;
+            }
+        }
+        if let Some(conducting) = &self.replication.conducting {
+            self.report_conducted(conducting, &mut report);
+        }
+        report
+    }
+
+    fn report_conducted(&self, conducting: &Conducting, report: &mut ReplicationReport) {
+        let now = self.now.mono;
+        report.id = conducting.history.id.to_string();
+        if let Some(before) = &conducting.history.before {
+            report.id2 = before.id.to_string();
+            report.second_offset = before.offset as i64 + 1;
+        }
+        (report.full_syncs, report.partial_syncs, report.partial_refusals) = conducting.syncs;
+        let replicas = conducting.meetings.replicas().map(|replica| ReplicaLine {
+            ip: replica.ip.clone(),
+            port: replica.port,
+            state: replica.stage.name(),
+            is_online: replica.stage == crate::replication::replicas::Stage::Online,
+            offset: replica.acked_offset,
+            lag_secs: replica.lag_secs(now),
+        });
+        report.replicas = replicas.collect();
+        if self.replication.is_replica {
+            report.upstream = conducting.upstream.as_ref().map(|upstream| upstream.report(now));
+        }
+    }
+
+    /// The primary that the configuration names.
+    fn configured_primary(&self) -> Option<PrimaryAddress> {
+        self.config.replication.replicaof.0.clone()
+    }
+
+    /// Answers a question of another core, or of this one.
+    fn answer_asker(&mut self, asker: Option<(CoreId, u64)>, answer: Answer) {
+        if let Some((core, number)) = asker.filter(|&(_, number)| number != super::query::UNANSWERED) {
+            self.post(core, Rare::Answer(number, answer));
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! How a node becomes a replica, or a primary again.
+//!
+//! A change needs a moment at which nothing that may change data is under way on any core: only then is it known where
+//! every stream ends. So core 0 tells all cores to *drain*: they begin nothing more that may change data, and say when
+//! what they had begun has come to its end. Changes are made one after the other.
+//!
+//! To become a primary takes two more steps: first every core records what is done to its data, then every core lets
+//! clients write. Were it one, a core that had taken it could send a write to one that had not.
+
+use std::sync::Arc;
+
+use super::upstream::Upstream;
+use super::{ReplicationMail, Stream};
+use crate::base::error::CommandError;
+use crate::base::ids::CoreId;
+use crate::base::time::Ticks;
+use crate::config::{Config, PrimaryAddress, ReplicaOf};
+use crate::host::host::Host;
+use crate::host::mail::Rare;
+use crate::host::query::{Answer, Query};
+use crate::replication::history::{History, Positions, Resume};
+use crate::shard::waiters::End;
+use crate::storage::plan::Plan;
+
+/// What clients may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// REPLICAOF host port.
+    Follow(PrimaryAddress),
+    /// REPLICAOF NO ONE.
+    Lead,
+}
+
+/// What nothing may be under way for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainFor {
+    /// To become a replica, or that of another primary.
+    Follow,
+    /// To become a primary.
+    Lead,
+    /// The link to the primary has ended.
+    Link,
+    /// The data is about to be replaced.
+    Load,
+}
+
+/// What a new primary begins with.
+#[derive(Clone, Debug)]
+pub struct Inheritance {
+    /// By stream: where it goes on, raw and offset. Those that a replica had, if they are as many as there are shards.
+    streams: Arc<[(u64, u64)]>,
+    /// Whether they are those that a replica had.
+    is_continued: bool,
+}
+
+/// A core that drains.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draining {
+    what: DrainFor,
+}
+
+/// A change under way, on core 0.
+#[derive(Debug)]
+pub(super) struct RoleChange {
+    what: DrainFor,
+    /// Cores that have not said that they have done what they were told last.
+    missing: u16,
+    order: Option<Order>,
+    asker: Option<(CoreId, u64)>,
+    /// How far the streams have come: by number.
+    ends: Vec<Option<(u64, u64)>>,
+}
+
+impl<T: Ticks> Host<T> {
+    /// REPLICAOF, on core 0. An answer, unless that comes later.
+    pub(in crate::host) fn take_replicaof(&mut self, asker: (CoreId, u64), order: Order) -> Option<Answer> {
+        let current = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
+        match &order {
+            Order::Follow(address) if current.is_some_and(|upstream| upstream.address() == address) => {
+                tracing::warn!(
+                    "REPLICAOF would result into synchronization with the master we are already connected with. No \
+                     operation performed."
+                );
+                return Some(Answer::Status("OK Already connected to specified master"));
+            }
+            Order::Follow(address) => {
+                tracing::warn!("REPLICAOF {}:{} enabled", address.host, address.port);
+                self.configure_replicaof(Some(address.clone()));
+            }
+            Order::Lead if !self.replication.is_replica => {
+                let is_idle = self.replication.conducting.as_ref().is_none_or(|c| c.change.is_none());
+                if is_idle {
+                    return Some(Answer::Done);
+                }
+            }
+            Order::Lead => {
+                tracing::warn!("MASTER MODE enabled");
+                self.configure_replicaof(None);
+            }
+        }
+        // REPLICAOF answers at once; whoever asks for a primary is told when it is one.
+        let waits = order == Order::Lead;
+        self.order(order, waits.then_some(asker));
+        (!waits).then_some(Answer::Done)
+    }
+
+    /// Where the configuration names a primary, it is followed from the start.
+    pub(in crate::host) fn start_replication(&mut self) {
+        let now = self.now.mono;
+        let address = self.configured_primary();
+        if let (Some(conducting), Some(address)) = (&mut self.replication.conducting, address) {
+            conducting.upstream = Some(Upstream::new(address, None, now));
+        }
+    }
+
+    /// The configuration names another primary, or none.
+    fn configure_replicaof(&mut self, address: Option<PrimaryAddress>) {
+        let mut config = Config::clone(&self.config);
+        config.replication.replicaof = ReplicaOf(address);
+        self.broadcast(Query::Configure(Arc::new(config)));
+    }
+
+    fn order(&mut self, order: Order, asker: Option<(CoreId, u64)>) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        if conducting.change.is_some() {
+            conducting.waiting.push((order, asker));
+            return;
+        }
+        let what = match order {
+            Order::Follow(_) => DrainFor::Follow,
+            Order::Lead => DrainFor::Lead,
+        };
+        self.begin_change(what, Some(order), asker);
+    }
+
+    /// Begins a change, for the link's own sake.
+    pub(super) fn begin_drain(&mut self, what: DrainFor) {
+        let is_busy = self.replication.conducting.as_ref().is_none_or(|c| c.change.is_some());
+        // A change of role ends the link in any case.
+        if !is_busy {
+            self.begin_change(what, None, None);
+        }
+    }
+
+    fn begin_change(&mut self, what: DrainFor, order: Option<Order>, asker: Option<(CoreId, u64)>) {
+        let missing = self.cores;
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        conducting.change = Some(RoleChange { what, missing, order, asker, ends: Vec::new() });
+        if matches!(what, DrainFor::Follow | DrainFor::Lead) {
+            self.end_all_meetings();
+        }
+        self.tell_replication(|| ReplicationMail::Drain(what));
+    }
+
+    /// This core begins nothing more that may change data.
+    pub(super) fn drain(&mut self, what: DrainFor) {
+        match what {
+            DrainFor::Follow => {
+                self.gate.is_read_only_replica = true;
+                self.gate.is_draining = true;
+                self.end_all_blocks();
+            }
+            DrainFor::Load => self.gate.is_loading = true,
+            DrainFor::Lead | DrainFor::Link => {}
+        }
+        // Flows that bring the data to be loaded apply nothing yet.
+        if what != DrainFor::Load {
+            self.stop_flows();
+        }
+        self.refresh_attention();
+        self.replication.draining = Some(Draining { what });
+        self.look_at_drain();
+    }
+
+    /// Whether what was begun has come to its end.
+    pub(super) fn look_at_drain(&mut self) {
+        let Some(Draining { what }) = self.replication.draining else { return };
+        let outstanding = self.outstanding();
+        let is_busy = outstanding.transactions + outstanding.parcels + outstanding.open_parcels > 0;
+        // Only what clients have begun matters where clients may write.
+        let minds_clients = matches!(what, DrainFor::Follow | DrainFor::Load);
+        if minds_clients && is_busy || !self.flows_are_idle() {
+            return;
+        }
+        self.replication.draining = None;
+        let mut ends = Vec::new();
+        for (place, stream) in self.replication.streams.iter().enumerate() {
+            match self.replication.is_replica {
+                true => ends.push((stream.number, stream.open_to, stream.offset)),
+                false => ends.push((stream.number, stream.raw, self.offset_of(place))),
+            }
+        }
+        self.post(CoreId(0), Rare::Replication(ReplicationMail::Drained(ends)));
+    }
+
+    /// A core has drained.
+    pub(super) fn drained(&mut self, _from: CoreId, ends: &[(u16, u64, u64)]) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let Some(change) = &mut conducting.change else { return };
+        for &(number, raw, offset) in ends {
+            let number = usize::from(number);
+            if change.ends.len() <= number {
+                change.ends.resize(number + 1, None);
+            }
+            change.ends[number] = Some((raw, offset));
+        }
+        change.missing -= 1;
+        if change.missing > 0 {
+            return;
+        }
+        let what = change.what;
+        let ends: Vec<(u64, u64)> = std::mem::take(&mut change.ends).into_iter().flatten().collect();
+        match what {
+            DrainFor::Link => {
+                self.note_ends(&ends);
+                self.end_change();
+                self.link_has_ended();
+            }
+            DrainFor::Load => {
+                self.end_change();
+                self.load_sync();
+            }
+            DrainFor::Follow => self.follow(&ends),
+            DrainFor::Lead => self.lead(&ends),
+        }
+    }
+
+    /// What a replica's flows have applied.
+    fn note_ends(&mut self, ends: &[(u64, u64)]) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        if ends.len() == conducting.applied.len() {
+            conducting.applied = ends.iter().copied().collect();
+        }
+    }
+
+    /// The change is made; the next one begins, if one waits.
+    fn end_change(&mut self) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let Some(change) = conducting.change.take() else { return };
+        self.answer_asker(change.asker, Answer::Done);
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        if conducting.waiting.is_empty() {
+            return;
+        }
+        let (order, asker) = conducting.waiting.remove(0);
+        self.order(order, asker);
+    }
+
+    /// Nothing may change data: this node is a replica from now on.
+    fn follow(&mut self, ends: &[(u64, u64)]) {
+        let now = self.now.mono;
+        let was_replica = self.replication.is_replica;
+        let is_recording = self.has_history();
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let Some(Order::Follow(address)) = conducting.change.as_ref().and_then(|c| c.order.clone()) else {
+            return;
+        };
+        let old = conducting.upstream.take();
+        let has_history = if was_replica { !conducting.applied.is_empty() } else { is_recording };
+        if !was_replica && has_history || was_replica && ends.len() == conducting.applied.len() {
+            conducting.applied = ends.iter().copied().collect();
+        }
+        let at: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
+        let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
+        let resume = has_history.then(|| Resume { id: conducting.history.id, at, offset });
+        conducting.upstream = Some(Upstream::new(address, resume, now));
+        if let Some(session) = old.and_then(|upstream| upstream.link()) {
+            self.close(session, true);
+        }
+        self.tell_replication(|| ReplicationMail::CloseFlows);
+        self.tell_replication(|| ReplicationMail::BeReplica);
+        self.end_change();
+        self.tick_upstream();
+    }
+
+    /// Whether this primary's streams are of use to anybody: records were kept since some moment, on all shards.
+    fn has_history(&self) -> bool {
+        self.replication.streams.iter().any(|stream| stream.backlog.is_some())
+    }
+
+    /// This core is one of a replica.
+    pub(super) fn be_replica(&mut self) {
+        self.gate.is_draining = false;
+        self.replication.is_replica = true;
+        for place in 0..self.shards.len() {
+            self.hand_over(place);
+            self.shards[place].set_replica(true);
+        }
+        self.replication.streams.iter_mut().for_each(|stream| stream.open_to = stream.raw);
+        for (place, stream) in self.replication.streams.iter_mut().enumerate() {
+            if let Some(shard) = self.shards.get(place) {
+                stream.offset = shard.journal.end().0;
+            }
+        }
+        self.end_all_feeds();
+        self.refresh_recording();
+        self.apply_role();
+    }
+
+    /// Nothing that came from the primary is under way: this node begins a history of its own.
+    fn lead(&mut self, ends: &[(u64, u64)]) {
+        let shards = self.placement.len();
+        let was_replica = self.replication.is_replica;
+        let cores = self.cores;
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        if !was_replica {
+            return self.end_change();
+        }
+        let old = conducting.upstream.take();
+        if ends.len() == conducting.applied.len() {
+            conducting.applied = ends.iter().copied().collect();
+        }
+        let applied: Vec<(u64, u64)> = conducting.applied.to_vec();
+        let raws: Positions = applied.iter().map(|&(raw, _)| raw).collect();
+        let offset: u64 = applied.iter().map(|&(_, offset)| offset).sum();
+        let is_continued = applied.len() == shards;
+        match is_continued {
+            true => conducting.history.shift(raws, offset, &mut self.rng),
+            false => conducting.history = History::new(&mut self.rng),
+        }
+        // Where the streams are others the combined offset goes on all the same, in the first.
+        let streams: Arc<[(u64, u64)]> = match is_continued {
+            true => applied.into(),
+            false => (0..shards).map(|shard| (0, if shard == 0 { offset } else { 0 })).collect(),
+        };
+        if let Some(change) = &mut conducting.change {
+            change.missing = cores;
+        }
+        if let Some(session) = old.and_then(|upstream| upstream.link()) {
+            self.close(session, true);
+        }
+        self.tell_replication(|| ReplicationMail::CloseFlows);
+        let inheritance = Inheritance { streams, is_continued };
+        self.tell_replication(|| ReplicationMail::BePrimary(inheritance.clone()));
+    }
+
+    /// This core is one of a primary, as far as what is recorded goes.
+    pub(super) fn be_primary(&mut self, inheritance: &Inheritance) {
+        let capacity = self.backlog_capacity();
+        let mut old = std::mem::take(&mut self.replication.streams);
+        self.replication.is_replica = false;
+        for place in 0..self.shards.len() {
+            let number = self.shards[place].id().0;
+            let (raw, offset) = inheritance.streams.get(usize::from(number)).copied().unwrap_or_default();
+            let kept = old.iter().position(|stream| stream.number == number);
+            let mut stream = match kept.filter(|_| inheritance.is_continued) {
+                Some(at) => old.swap_remove(at),
+                None => Stream::new(number),
+            };
+            // What its own files had until here is no part of the new stream.
+            self.hand_over_to_files(place);
+            if let Some(backlog) = stream.backlog.as_mut().filter(|_| inheritance.is_continued) {
+                backlog.cut_off(raw);
+            }
+            (stream.raw, stream.offset, stream.open_to) = (raw, offset, raw);
+            stream.keep_backlog(capacity);
+            self.shards[place].journal.set_end(crate::base::ids::Offset(offset));
+            self.shards[place].set_replica(false);
+            self.replication.streams.push(stream);
+        }
+        self.refresh_recording();
+        self.post(CoreId(0), Rare::Replication(ReplicationMail::IsPrimary));
+    }
+
+    /// A core records as a primary's.
+    pub(super) fn is_primary(&mut self) {
+        let Some(change) = self.replication.conducting.as_mut().and_then(|c| c.change.as_mut()) else {
+            return;
+        };
+        change.missing -= 1;
+        if change.missing == 0 {
+            self.tell_replication(|| ReplicationMail::Open);
+            self.end_change();
+        }
+    }
+
+    /// Clients may write.
+    pub(super) fn open_as_primary(&mut self) {
+        self.apply_role();
+    }
+
+    /// What the role means for this core's gate and its shards.
+    pub(in crate::host) fn apply_role(&mut self) {
+        let is_replica = self.replication.is_replica;
+        let is_read_only = self.config.replication.replica_read_only;
+        self.gate.is_read_only_replica = is_replica && is_read_only || self.gate.is_draining;
+        if !is_replica {
+            self.gate.is_stale = false;
+        }
+        for shard in &mut self.shards {
+            shard.set_replica(is_replica);
+        }
+        self.refresh_active_expire();
+        self.refresh_memory_limit();
+        self.refresh_attention();
+        if self.id == CoreId(0) {
+            self.tell_gate();
+        }
+    }
+
+    /// The data is replaced by what this plan loads.
+    pub(super) fn replace_data(&mut self, plan: Arc<Plan>) {
+        for place in 0..self.shards.len() {
+            self.shards[place].keyspace.flush_all();
+        }
+        self.await_load(plan);
+    }
+
+    /// Blocked clients are let go: what they wait for would be the primary's to give.
+    fn end_all_blocks(&mut self) {
+        for index in 0..self.sessions.len() as u32 {
+            if self.session(index).is_some_and(|session| session.blocked.is_some()) {
+                self.end_block(index, End::RoleChanged);
+            }
+        }
+    }
+
+    /// `REPLICAOF` as the request names it.
+    ///
+    /// # Errors
+    /// The port is none.
+    pub(in crate::host) fn parse_replicaof(host: &[u8], port: &[u8]) -> Result<Order, CommandError> {
+        if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+            return Ok(Order::Lead);
+        }
+        let number = crate::base::num::parse_i64(port).ok_or(CommandError::NOT_INTEGER)?;
+        let port = u16::try_from(number).map_err(|_| CommandError::new("ERR Invalid master port"))?;
+        Ok(Order::Follow(PrimaryAddress { host: host.to_vec().into(), port }))
+    }
+}

@@ -1,0 +1,543 @@
+//! Core 0 of a replica: the link to its primary.
+//!
+//! ```text
+//! Waiting -> Connecting -> Greeting -> Joining -> [Receiving -> Clearing -> Loading] -> Up
+//!    ^------------------------- whatever goes wrong ---------------------------------------'
+//! ```
+//!
+//! A link that fails is tried again each second, for ever. What was applied until then is where the next one asks to go
+//! on; that is known once nothing that was begun is under way (`roles`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::flows::{part_file, Collecting, FlowNews, FlowOrder};
+use super::roles::DrainFor;
+use super::ReplicationMail;
+use crate::base::ids::Offset;
+use crate::base::time::{MonoUs, Ticks};
+use crate::config::PrimaryAddress;
+use crate::host::dial::{LinkEvent, LinkOwner};
+use crate::host::host::Host;
+use crate::host::mail::Rare;
+use crate::journal::Sink;
+use crate::node::replication::UpstreamReport;
+use crate::replication::flow::Position;
+use crate::replication::handshake::{Handshake, Heard, Introduction, Lines, Welcome};
+use crate::replication::history::{
+    parse_positions, write_positions, Before, History, Positions, ReplId, Resume,
+};
+use crate::replication::replicas::reaches;
+use crate::storage::op::{FileOp, Job, JobTag, Owner};
+use crate::storage::plan::{AofStart, Load, LoadFile, Plan};
+
+/// See the module.
+pub(in crate::host) struct Upstream {
+    address: PrimaryAddress,
+    state: LinkState,
+    /// Its link, while there is one.
+    session: Option<u32>,
+    lines: Lines,
+    handshake: Option<Handshake>,
+    meeting: Option<Meeting>,
+    pub(super) collecting: Option<Collecting>,
+    /// What is asked to be gone on from.
+    resume: Option<Resume>,
+    /// When the primary was last heard, and since when the link is down.
+    heard: MonoUs,
+    down_since: Option<MonoUs>,
+    acked: MonoUs,
+    /// What the primary wants to be told when it is applied, and what is being asked of the flows.
+    wanted: Option<Positions>,
+    answers: usize,
+    /// What was last said of why it does not work, so that the log is not filled with it.
+    said: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinkState {
+    Waiting(MonoUs),
+    Connecting,
+    Greeting,
+    Joining,
+    /// A snapshot comes.
+    Receiving,
+    /// It is here; clients are kept out.
+    Clearing,
+    Loading,
+    Up,
+    /// What was begun comes to its end before the link is tried again.
+    Ending,
+}
+
+/// What the primary has offered.
+struct Meeting {
+    number: u64,
+    id: ReplId,
+    parts: u16,
+    streams: u16,
+    flows: Vec<FlowState>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FlowState {
+    is_sent_part: bool,
+    stored: Option<u64>,
+    stream: Option<Position>,
+    is_done: bool,
+}
+
+/// A link that has failed is tried again after this (Redis: `replicationCron`).
+const RETRY_US: u64 = 1_000_000;
+
+/// How often the primary is told how far this replica is (Redis: once a second).
+const ACK_EVERY_US: u64 = 1_000_000;
+
+impl Upstream {
+    pub(super) fn new(address: PrimaryAddress, resume: Option<Resume>, now: MonoUs) -> Upstream {
+        Upstream {
+            address,
+            state: LinkState::Waiting(now),
+            session: None,
+            lines: Lines::default(),
+            handshake: None,
+            meeting: None,
+            collecting: None,
+            resume,
+            heard: now,
+            down_since: Some(now),
+            acked: now,
+            wanted: None,
+            answers: 0,
+            said: String::new(),
+        }
+    }
+
+    /// Whether records are applied.
+    pub(super) fn is_up(&self) -> bool {
+        self.state == LinkState::Up
+    }
+
+    /// Its link, while there is one.
+    pub(super) fn link(&self) -> Option<u32> {
+        self.session
+    }
+
+    /// The primary.
+    pub(super) fn address(&self) -> &PrimaryAddress {
+        &self.address
+    }
+
+    /// What INFO shows.
+    pub(super) fn report(&self, now: MonoUs) -> UpstreamReport {
+        UpstreamReport {
+            is_up: self.is_up(),
+            is_syncing: matches!(self.state, LinkState::Receiving | LinkState::Clearing | LinkState::Loading),
+            state: match self.state {
+                LinkState::Waiting(_) | LinkState::Ending => "connect",
+                LinkState::Connecting => "connecting",
+                LinkState::Greeting | LinkState::Joining => "handshake",
+                LinkState::Receiving | LinkState::Clearing | LinkState::Loading => "sync",
+                LinkState::Up => "connected",
+            },
+            heard_secs: match self.is_up() {
+                true => Some(now.since(self.heard) / 1_000_000),
+                false => None,
+            },
+            down_secs: self.down_since.filter(|_| !self.is_up()).map(|since| now.since(since) / 1_000_000),
+        }
+    }
+}
+
+impl<T: Ticks> Host<T> {
+    /// How this replica introduces itself.
+    fn introduction(&self) -> Introduction {
+        let replication = &self.config.replication;
+        Introduction {
+            user: replication.masteruser.to_string().into_bytes(),
+            password: replication.masterauth.to_string().into_bytes(),
+            port: match replication.replica_announce_port {
+                0 => self.config.network.port,
+                port => port,
+            },
+            ip: replication.replica_announce_ip.to_string().into_bytes(),
+        }
+    }
+
+    fn upstream(&mut self) -> Option<&mut Upstream> {
+        self.replication.conducting.as_mut()?.upstream.as_mut()
+    }
+
+    /// What is due on the link: a try, a word to the primary, a look at the clock.
+    pub(super) fn tick_upstream(&mut self) {
+        let now = self.now.mono;
+        let timeout_us = u64::from(self.config.replication.repl_timeout_secs) * 1_000_000;
+        let is_loading = self.persist.loading.is_some();
+        let is_saving = self.is_saving();
+        let Some(upstream) = self.upstream() else { return };
+        match upstream.state {
+            LinkState::Waiting(until) if now >= until && !is_loading => self.connect_upstream(),
+            LinkState::Waiting(_) | LinkState::Ending | LinkState::Loading => {}
+            LinkState::Clearing if !is_saving => self.clear_for_sync(),
+            LinkState::Clearing => {}
+            _ if now.since(upstream.heard) > timeout_us => {
+                self.lose_upstream("Timeout connecting to, or receiving from the primary".to_owned());
+            }
+            LinkState::Up if now.since(upstream.acked) >= ACK_EVERY_US => {
+                upstream.acked = now;
+                upstream.answers = 0;
+                self.tell_replication(|| ReplicationMail::AskApplied(None));
+            }
+            _ => {}
+        }
+    }
+
+    fn connect_upstream(&mut self) {
+        let now = self.now.mono;
+        let Some(upstream) = self.upstream() else { return };
+        let (host, port) = (upstream.address.host.clone(), upstream.address.port);
+        upstream.state = LinkState::Connecting;
+        upstream.heard = now;
+        upstream.lines = Lines::default();
+        if upstream.said.is_empty() {
+            tracing::info!("Connecting to MASTER {host}:{port}");
+        }
+        let session = self.dial(host.to_string(), port, LinkOwner::Upstream);
+        if let Some(upstream) = self.upstream() {
+            upstream.session = Some(session);
+        }
+    }
+
+    /// Something has happened to the link.
+    pub(in crate::host) fn upstream_event(&mut self, index: u32, event: LinkEvent<'_>) {
+        let (now, introduction) = (self.now.mono, self.introduction());
+        let Some(upstream) = self.upstream().filter(|upstream| upstream.session == Some(index)) else {
+            return;
+        };
+        match event {
+            LinkEvent::Stands => {
+                let mut out = Vec::new();
+                upstream.heard = now;
+                upstream.state = LinkState::Greeting;
+                upstream.handshake = Some(Handshake::new(introduction, upstream.resume.clone(), &mut out));
+                self.send_on_link(index, &out);
+            }
+            LinkEvent::Failed(reason) => {
+                upstream.session = None;
+                let reason = format!("Error condition on socket for SYNC: {reason}");
+                self.lose_upstream(reason);
+            }
+            LinkEvent::Ended => {
+                upstream.session = None;
+                self.lose_upstream("Connection with master lost.".to_owned());
+            }
+            LinkEvent::Received(bytes) => {
+                upstream.heard = now;
+                upstream.lines.feed(bytes);
+                self.hear_upstream();
+            }
+        }
+    }
+
+    fn hear_upstream(&mut self) {
+        loop {
+            let Some(upstream) = self.upstream() else { return };
+            let Some(session) = upstream.session else { return };
+            let line = match upstream.lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => return,
+                Err(reason) => return self.lose_upstream(reason),
+            };
+            if upstream.state != LinkState::Greeting {
+                self.hear_request(&line);
+                continue;
+            }
+            let Some(handshake) = &mut upstream.handshake else { return };
+            let mut out = Vec::new();
+            match handshake.hear(&line, &mut out) {
+                Ok(Heard::Next) => {}
+                Ok(Heard::Note(note)) => tracing::warn!("{note}"),
+                Ok(Heard::Welcome(welcome)) => {
+                    upstream.handshake = None;
+                    self.welcomed(welcome);
+                }
+                Err(reason) => return self.lose_upstream(reason),
+            }
+            if !out.is_empty() {
+                self.send_on_link(session, &out);
+            }
+        }
+    }
+
+    /// `+GETACK positions`: the primary wants to know when they are applied.
+    fn hear_request(&mut self, line: &[u8]) {
+        let wanted = line.strip_prefix(b"+GETACK ").and_then(parse_positions);
+        let Some(upstream) = self.upstream() else { return };
+        let Some(wanted) = wanted.filter(|_| upstream.state == LinkState::Up) else { return };
+        upstream.wanted = Some(wanted.clone());
+        let target: Arc<[u64]> = wanted.to_vec().into();
+        self.tell_replication(|| ReplicationMail::AskApplied(Some(target.clone())));
+    }
+
+    fn welcomed(&mut self, welcome: Welcome) {
+        let introduction = self.introduction();
+        let Some(upstream) = self.upstream() else { return };
+        let Welcome::Flows { number, id, parts, streams } = welcome else {
+            return self.lose_upstream("A stock server cannot be the primary of this one yet".to_owned());
+        };
+        let flows = parts.max(streams);
+        upstream.state = LinkState::Joining;
+        upstream.collecting = Some(Collecting::new(usize::from(streams)));
+        let states = vec![FlowState::default(); usize::from(flows)];
+        upstream.meeting = Some(Meeting { number, id, parts, streams, flows: states });
+        let (host, port) = (upstream.address.host.clone(), upstream.address.port);
+        let resume = upstream.resume.clone().filter(|resume| resume.at.len() == usize::from(streams));
+        let applied = self.applied_positions();
+        for flow in 0..flows {
+            let raw = resume.as_ref().map(|resume| resume.at[usize::from(flow)]);
+            let offset = applied.get(usize::from(flow)).map_or(0, |&(_, offset)| offset);
+            let order = FlowOrder {
+                meeting: number,
+                number: flow,
+                streams,
+                host: host.to_string(),
+                port,
+                introduction: introduction.clone(),
+                at: raw.map(|raw| Position { raw, offset: Offset(offset) }),
+            };
+            self.post(self.owner_of(flow), Rare::Replication(ReplicationMail::OpenFlow(order)));
+        }
+    }
+
+    /// What is known to be applied, raw and offset.
+    fn applied_positions(&self) -> Vec<(u64, u64)> {
+        self.replication.conducting.as_ref().map(|c| c.applied.to_vec()).unwrap_or_default()
+    }
+
+    /// A flow has come further.
+    pub(super) fn flow_news(&mut self, number: u64, flow: u16, news: FlowNews) {
+        let now = self.now.mono;
+        let Some(upstream) = self.upstream() else { return };
+        upstream.heard = now;
+        let Some(meeting) = upstream.meeting.as_mut().filter(|meeting| meeting.number == number) else {
+            return;
+        };
+        let Some(state) = meeting.flows.get_mut(usize::from(flow)) else { return };
+        match news {
+            FlowNews::Part => {
+                state.is_sent_part = true;
+                if upstream.state == LinkState::Joining {
+                    upstream.state = LinkState::Receiving;
+                    tracing::info!("Full resync from master: {}", meeting.id);
+                }
+            }
+            FlowNews::Stored(bytes) => state.stored = Some(bytes),
+            FlowNews::Stream(position) => state.stream = Some(position),
+            FlowNews::Done => state.is_done = true,
+            FlowNews::Failed(reason) => {
+                return self.lose_upstream(format!("flow {flow}: {reason}"));
+            }
+        }
+        self.look_at_flows();
+    }
+
+    /// Once all flows have what they are to have it goes on.
+    fn look_at_flows(&mut self) {
+        let Some(upstream) = self.upstream() else { return };
+        if !matches!(upstream.state, LinkState::Joining | LinkState::Receiving) {
+            return;
+        }
+        let Some(meeting) = &upstream.meeting else { return };
+        let is_ready = |(flow, state): (usize, &FlowState)| {
+            let has_stream = state.stream.is_some() || flow >= usize::from(meeting.streams) && state.is_done;
+            has_stream && (!state.is_sent_part || state.stored.is_some())
+        };
+        if !meeting.flows.iter().enumerate().all(is_ready) {
+            return;
+        }
+        let sent = meeting.flows.iter().filter(|state| state.is_sent_part).count();
+        let (id, parts) = (meeting.id, usize::from(meeting.parts));
+        if sent == 0 {
+            tracing::info!("Successful partial resynchronization with master.");
+            self.adopt_history(id, false);
+            return self.upstream_is_up();
+        }
+        if sent != parts {
+            return self.lose_upstream("some flows go on, and others begin anew".to_owned());
+        }
+        upstream.state = LinkState::Clearing;
+        if !self.is_saving() {
+            self.clear_for_sync();
+        }
+    }
+
+    /// This node's data is of the primary's history from now on.
+    fn adopt_history(&mut self, id: ReplId, is_new: bool) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        if is_new {
+            conducting.history = History { id, before: None };
+        } else if conducting.history.id != id {
+            let ends = conducting.applied.iter().map(|&(raw, _)| raw).collect();
+            let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
+            let before = Before { id: conducting.history.id, ends, offset };
+            conducting.history = History { id, before: Some(before) };
+        }
+    }
+
+    /// The snapshot is here. Clients are kept out before the data goes.
+    fn clear_for_sync(&mut self) {
+        tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
+        if let Some(upstream) = self.upstream() {
+            upstream.state = LinkState::Loading;
+        }
+        // From here on the data is of no history, until it is all there.
+        if let Some(conducting) = &mut self.replication.conducting {
+            conducting.applied.clear();
+        }
+        self.begin_drain(DrainFor::Load);
+    }
+
+    /// No client sees the data: it is replaced.
+    pub(super) fn load_sync(&mut self) {
+        let shards = self.placement.len();
+        let Some(upstream) = self.upstream() else { return };
+        let Some(meeting) = &upstream.meeting else { return };
+        let files: Vec<LoadFile> = meeting
+            .flows
+            .iter()
+            .enumerate()
+            .filter_map(|(flow, state)| {
+                let bytes = state.stored?;
+                let path = PathBuf::from(part_file(flow as u16));
+                Some(LoadFile { path, bytes, cut: 0, is_last: true })
+            })
+            .collect();
+        let load = match files.len() == shards && usize::from(meeting.streams) == shards {
+            true => Load::OwnSnapshots(files),
+            false => Load::ForeignSnapshots(files),
+        };
+        let plan = Arc::new(Plan {
+            load,
+            aof: AofStart::Off,
+            generation: 0,
+            snapshot_id: 0,
+            stock: None,
+            leftovers: Vec::new(),
+            aof_folder: self.aof_folder().to_owned(),
+            notes: Vec::new(),
+        });
+        self.forget_aof();
+        self.tell_replication(|| ReplicationMail::Replace(plan.clone()));
+        self.conduct_load();
+    }
+
+    /// The data that was received is loaded, and clients are served.
+    pub(in crate::host) fn sync_loaded(&mut self) {
+        let Some(upstream) = self.upstream() else { return };
+        if upstream.state != LinkState::Loading {
+            return;
+        }
+        let is_lost = upstream.session.is_none();
+        let Some(meeting) = &upstream.meeting else { return };
+        let id = meeting.id;
+        let streams = meeting.flows.iter().filter_map(|state| state.stream);
+        let applied = streams.map(|position| (position.raw, position.offset.0)).collect();
+        let ops = (0..meeting.flows.len())
+            .map(|flow| FileOp::Remove { path: part_file(flow as u16).into() })
+            .collect();
+        self.begin_jobs([Job { tag: JobTag { place: u16::MAX, owner: Owner::Sync }, ops }]);
+        tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        self.adopt_history(id, true);
+        if let Some(conducting) = &mut self.replication.conducting {
+            conducting.applied = applied;
+        }
+        if is_lost {
+            return self.link_has_ended();
+        }
+        self.upstream_is_up();
+    }
+
+    fn upstream_is_up(&mut self) {
+        let now = self.now.mono;
+        let Some(upstream) = self.upstream() else { return };
+        upstream.state = LinkState::Up;
+        upstream.down_since = None;
+        upstream.said = String::new();
+        upstream.acked = now;
+        self.tell_replication(|| ReplicationMail::Apply);
+        self.tell_replication(|| ReplicationMail::AskApplied(None));
+        self.tell_gate();
+    }
+
+    /// A flow says how far it is.
+    pub(super) fn note_applied(&mut self, flow: u16, raw: u64, offset: u64) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let Some(upstream) = conducting.upstream.as_mut().filter(|upstream| upstream.is_up()) else { return };
+        let Some(at) = conducting.applied.get_mut(usize::from(flow)) else { return };
+        *at = (raw, offset);
+        upstream.answers += 1;
+        let positions: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
+        let has_wanted = upstream.wanted.as_ref().is_some_and(|wanted| reaches(&positions, wanted));
+        if has_wanted {
+            upstream.wanted = None;
+        }
+        if !has_wanted && upstream.answers < conducting.applied.len() {
+            return;
+        }
+        upstream.answers = 0;
+        let sum: u64 = conducting.applied.iter().map(|&(_, offset)| offset).sum();
+        let Some(session) = upstream.session else { return };
+        let mut out = Vec::new();
+        out.command(["REPLCONF", "ACK", &sum.to_string(), "AT", &write_positions(&positions)]);
+        self.send_on_link(session, &out);
+    }
+
+    /// The link is given up, and tried again later.
+    pub(super) fn lose_upstream(&mut self, reason: String) {
+        let now = self.now.mono;
+        let Some(upstream) = self.upstream() else { return };
+        if matches!(upstream.state, LinkState::Waiting(_) | LinkState::Ending) {
+            return;
+        }
+        if upstream.said != reason {
+            tracing::warn!("{reason}");
+            upstream.said = reason;
+        }
+        let was_loading = upstream.state == LinkState::Loading;
+        let was_up = upstream.is_up();
+        upstream.state = LinkState::Ending;
+        upstream.handshake = None;
+        upstream.wanted = None;
+        if was_up {
+            upstream.down_since = Some(now);
+        }
+        let session = upstream.session.take();
+        if was_loading {
+            // What is being loaded is whole: the link comes back for what follows.
+            upstream.state = LinkState::Loading;
+            return;
+        }
+        upstream.meeting = None;
+        if let Some(session) = session {
+            self.close(session, true);
+        }
+        self.tell_gate();
+        self.begin_drain(DrainFor::Link);
+    }
+
+    /// Nothing of the link is under way any more, and what was applied is known: it is tried again in a while.
+    pub(super) fn link_has_ended(&mut self) {
+        let now = self.now.mono;
+        self.tell_replication(|| ReplicationMail::CloseFlows);
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let at: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
+        let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
+        let id = conducting.history.id;
+        let Some(upstream) = &mut conducting.upstream else { return };
+        upstream.collecting = None;
+        upstream.state = LinkState::Waiting(MonoUs(now.0 + RETRY_US));
+        if !at.is_empty() {
+            upstream.resume = Some(Resume { id, at, offset });
+        }
+    }
+}

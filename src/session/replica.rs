@@ -1,0 +1,14 @@
+//! What a replica has said of itself (REPLCONF) before it asks to be synchronized.
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaInfo {
+    /// `listening-port`: where it serves clients.
+    pub port: u16,
+    /// `ip-address`: as it wants to be known; empty if as its connection shows.
+    pub ip: String,
+    /// `capa ringward`: it opens a flow for each stream.
+    pub is_native: bool,
+    /// `capa eof`: it takes a snapshot whose length is not known before.
+    pub knows_eof: bool,
+}
