@@ -125,6 +125,8 @@ impl<T: Ticks> Host<T> {
 
     fn carry_out_order(&mut self, order: Order) {
         match order {
+            // On a replica first nothing of the streams may be half applied.
+            Order::Cut(target) if self.applies_streams() => self.cut_between_records(target),
             Order::Cut(target) => self.cut(target),
             Order::Name { target, files } => self.name(target, files),
             Order::Discard(files) => {
@@ -137,7 +139,7 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Begins the transaction that cuts all shards.
-    fn cut(&mut self, target: Target) {
+    pub(in crate::host) fn cut(&mut self, target: Target) {
         let (kind, number, generation) = match target {
             Target::Snapshot { id } => ("snapshot", id, 0),
             Target::Sync => ("sync", 0, 0),
@@ -203,6 +205,7 @@ impl<T: Ticks> Host<T> {
         if let Some(conducting) = &mut self.persist.conducting {
             conducting.is_cutting = false;
         }
+        self.was_cut();
         let now = self.now;
         self.conduct(|conductor, orders| conductor.cut_done(now, orders));
     }

@@ -88,9 +88,17 @@ impl Stream {
 }
 
 impl<T: Ticks> Host<T> {
+    /// How many streams this node has, on all cores: a primary one for each shard, a replica as many as its primary.
+    pub(super) fn stream_count(&self) -> usize {
+        match self.replication.is_replica {
+            true => usize::from(self.replication.stream_count),
+            false => self.placement.len(),
+        }
+    }
+
     /// Each stream's share of `repl-backlog-size`.
     pub(super) fn backlog_capacity(&self) -> u64 {
-        let streams = (self.placement.len() as u64).max(1);
+        let streams = (self.stream_count() as u64).max(1);
         self.config.replication.repl_backlog_bytes.div_ceil(streams)
     }
 
@@ -122,20 +130,30 @@ impl<T: Ticks> Host<T> {
 
     /// The replica of this meeting goes on where it is.
     pub(super) fn resume_feeds(&mut self, meeting: u64) {
-        let mut lost = Vec::new();
+        let (mut lost, streams) = (Vec::new(), self.stream_count());
         for stream in &mut self.replication.streams {
+            let has_stream = usize::from(stream.number) < streams;
             for feed in stream.feeds.iter_mut().filter(|feed| feed.meeting == meeting) {
-                if !stream.backlog.as_ref().is_some_and(|backlog| backlog.has(feed.at)) {
+                if has_stream && !stream.backlog.as_ref().is_some_and(|backlog| backlog.has(feed.at)) {
                     lost.push(feed.session);
                     continue;
                 }
                 feed.stage = FeedStage::Streaming;
                 let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
-                FlowHead::Continue.write(session.replies.writer());
+                let head = if has_stream { FlowHead::Continue } else { FlowHead::Done };
+                head.write(session.replies.writer());
                 mark_dirty(session, feed.session, &mut self.dirty);
             }
         }
         lost.into_iter().for_each(|index| self.close(index, true));
+    }
+
+    /// The place, among this core's streams, of the one that goes with a part of a snapshot: of the shard at this
+    /// place. On a replica they need not be in the same order.
+    fn stream_of_shard(&self, place: usize) -> usize {
+        let number = self.shards[place].id().0;
+        let found = self.replication.streams.iter().position(|stream| stream.number == number);
+        found.unwrap_or(place)
     }
 
     /// Where the stream at this place has come to, as a Redis peer counts.
@@ -184,10 +202,12 @@ impl<T: Ticks> Host<T> {
 
     /// The shard at this place was cut for a snapshot: those that attend it get their share. Where its stream is there.
     pub(in crate::host) fn begin_sending(&mut self, place: usize) -> (u64, u64) {
-        let (capacity, offset) = (self.backlog_capacity(), self.offset_of(place));
-        let stream = &mut self.replication.streams[place];
+        let at = self.stream_of_shard(place);
+        let (capacity, offset) = (self.backlog_capacity(), self.offset_of(at));
+        let is_replica = self.replication.is_replica;
+        let stream = &mut self.replication.streams[at];
         stream.keep_backlog(capacity);
-        let raw = stream.raw;
+        let raw = if is_replica { stream.open_to } else { stream.raw };
         for feed in stream.feeds.iter_mut().filter(|feed| feed.stage == FeedStage::Attending) {
             (feed.stage, feed.at) = (FeedStage::Sending, raw);
             let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
@@ -199,7 +219,7 @@ impl<T: Ticks> Host<T> {
 
     /// Whether those that are sent a snapshot of the shard at this place can take more of it; none if nobody is left.
     pub(in crate::host) fn sending_has_room(&self, place: usize) -> Option<bool> {
-        let feeds = self.replication.streams[place].feeds.iter();
+        let feeds = self.replication.streams[self.stream_of_shard(place)].feeds.iter();
         let mut sending = feeds.filter(|feed| feed.stage == FeedStage::Sending).peekable();
         sending.peek()?;
         Some(sending.all(|feed| {
@@ -211,7 +231,7 @@ impl<T: Ticks> Host<T> {
     /// A piece of the snapshot goes to all that are sent it.
     pub(in crate::host) fn send_piece(&mut self, place: usize, bytes: &[u8]) {
         let head = format!("${}\r\n", bytes.len());
-        let feeds = self.replication.streams[place].feeds.iter();
+        let feeds = self.replication.streams[self.stream_of_shard(place)].feeds.iter();
         for feed in feeds.filter(|feed| feed.stage == FeedStage::Sending) {
             let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
             let out = session.replies.writer();
@@ -223,7 +243,10 @@ impl<T: Ticks> Host<T> {
 
     /// The snapshot of the shard at this place is at its end: the stream follows, from the cut on.
     pub(in crate::host) fn end_sending(&mut self, place: usize, (raw, offset): (u64, u64)) {
-        for feed in &mut self.replication.streams[place].feeds {
+        let (at, streams) = (self.stream_of_shard(place), self.stream_count());
+        let stream = &mut self.replication.streams[at];
+        let has_stream = usize::from(stream.number) < streams;
+        for feed in &mut stream.feeds {
             if feed.stage != FeedStage::Sending {
                 continue;
             }
@@ -231,14 +254,36 @@ impl<T: Ticks> Host<T> {
             let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
             let out = session.replies.writer();
             out.extend_from_slice(b"$0\r\n");
-            FlowHead::Stream { raw, offset }.write(out);
+            match has_stream {
+                true => FlowHead::Stream { raw, offset }.write(out),
+                false => FlowHead::Done.write(out),
+            }
             mark_dirty(session, feed.session, &mut self.dirty);
+        }
+    }
+
+    /// A replica has more streams than shards: those that go with no part of the snapshot begin where they were when
+    /// the shards were cut.
+    pub(super) fn send_heads_after_cut(&mut self) {
+        let (shards, capacity) = (self.placement.len(), self.backlog_capacity());
+        for stream in &mut self.replication.streams {
+            if usize::from(stream.number) < shards {
+                continue;
+            }
+            stream.keep_backlog(capacity);
+            for feed in stream.feeds.iter_mut().filter(|feed| feed.stage == FeedStage::Attending) {
+                (feed.stage, feed.at) = (FeedStage::Streaming, stream.open_to);
+                let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
+                let head = FlowHead::Stream { raw: stream.open_to, offset: stream.offset };
+                head.write(session.replies.writer());
+                mark_dirty(session, feed.session, &mut self.dirty);
+            }
         }
     }
 
     /// The snapshot has failed: those that were sent it have to come again.
     pub(in crate::host) fn abort_sending(&mut self, place: usize) {
-        let feeds = self.replication.streams[place].feeds.iter();
+        let feeds = self.replication.streams[self.stream_of_shard(place)].feeds.iter();
         let sending = feeds.filter(|feed| feed.stage == FeedStage::Sending);
         let sessions: Vec<u32> = sending.map(|feed| feed.session).collect();
         sessions.into_iter().for_each(|index| self.close(index, true));

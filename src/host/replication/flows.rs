@@ -93,6 +93,8 @@ pub(in crate::host) struct Flow {
     held: Vec<u8>,
     /// Core 0 wants to know when this position is applied.
     asked: Option<u64>,
+    /// Nothing more is begun while the shards are cut.
+    is_paused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,15 +150,17 @@ impl<T: Ticks> Host<T> {
         let number = order.number;
         let session = self.dial(order.host.clone(), order.port, LinkOwner::Flow(number));
         let at = order.at.unwrap_or_default();
-        if !order.at.is_some_and(|_| self.replication.streams.iter().any(|stream| stream.number == number)) {
-            self.replication
-                .streams
-                .retain(|stream| stream.number != number && stream.number < order.streams);
-            if number < order.streams {
-                self.replication.streams.push(Stream::new(number));
-                self.replication.streams.sort_by_key(|stream| stream.number);
+        // Those of shards that have no stream of their own serve flows that bring nothing but a part.
+        let shards: Vec<u16> = self.shards.iter().map(|shard| shard.id().0).collect();
+        let streams = &mut self.replication.streams;
+        streams.retain(|stream| stream.number < order.streams || shards.contains(&stream.number));
+        let wanted = shards.into_iter().chain((number < order.streams).then_some(number));
+        for wanted in wanted {
+            if !streams.iter().any(|stream| stream.number == wanted) {
+                streams.push(Stream::new(wanted));
             }
         }
+        streams.sort_by_key(|stream| stream.number);
         self.replication.flows.push(Flow {
             session,
             stage: FlowStage::Dialing,
@@ -171,6 +175,7 @@ impl<T: Ticks> Host<T> {
             is_throttled: false,
             held: Vec::new(),
             asked: None,
+            is_paused: false,
             order,
         });
     }
@@ -245,19 +250,19 @@ impl<T: Ticks> Host<T> {
         self.post(CoreId(0), Rare::Replication(ReplicationMail::Flow(meeting, number, news)));
     }
 
-    fn flow_received(&mut self, at: usize, bytes: &[u8]) -> Result<(), String> {
-        let flow = &mut self.replication.flows[at];
+    fn flow_received(&mut self, place: usize, bytes: &[u8]) -> Result<(), String> {
+        let flow = &mut self.replication.flows[place];
         match flow.stage {
             FlowStage::Applying | FlowStage::Held => {
                 flow.held.extend_from_slice(bytes);
-                self.throttle_flow(at);
+                self.throttle_flow(place);
                 return Ok(());
             }
             FlowStage::Stopping => return Ok(()),
             _ => flow.lines.feed(bytes),
         }
         loop {
-            let flow = &mut self.replication.flows[at];
+            let flow = &mut self.replication.flows[place];
             let (meeting, number) = (flow.order.meeting, flow.order.number);
             if flow.stage == FlowStage::Part && flow.piece_left > 0 {
                 let rest = flow.lines.take_rest();
@@ -271,11 +276,6 @@ impl<T: Ticks> Host<T> {
                     part.append(&mut rest[..len].to_vec());
                 }
                 continue;
-            }
-            if flow.stage == FlowStage::Held {
-                let rest = flow.lines.take_rest();
-                flow.held.extend_from_slice(&rest);
-                break;
             }
             let Some(line) = flow.lines.next_line()? else { break };
             match flow.stage {
@@ -302,16 +302,14 @@ impl<T: Ticks> Host<T> {
                         if flow.order.at.is_none() || flow.part.is_some() {
                             return Err("the stream goes on from nowhere".to_owned());
                         }
-                        flow.stage = FlowStage::Held;
                         let at = flow.applied;
-                        self.tell_news(meeting, number, FlowNews::Stream(at));
+                        return self.hold_stream(place, at);
                     }
                     FlowHead::Stream { raw, offset } => {
                         let at = Position { raw, offset: crate::base::ids::Offset(offset) };
                         flow.applied = at;
                         flow.reader = FlowReader::new(ShardId(number), at);
-                        flow.stage = FlowStage::Held;
-                        self.tell_news(meeting, number, FlowNews::Stream(at));
+                        return self.hold_stream(place, at);
                     }
                     FlowHead::Done => self.tell_news(meeting, number, FlowNews::Done),
                 },
@@ -336,7 +334,17 @@ impl<T: Ticks> Host<T> {
                 _ => break,
             }
         }
-        self.store_part(at);
+        self.store_part(place);
+        Ok(())
+    }
+
+    /// The stream begins, or goes on, at this position. It is held until the data is there that it belongs to, which may
+    /// be at once.
+    fn hold_stream(&mut self, place: usize, at: Position) -> Result<(), String> {
+        let flow = &mut self.replication.flows[place];
+        (flow.stage, flow.held) = (FlowStage::Held, flow.lines.take_rest());
+        let (meeting, number) = (flow.order.meeting, flow.order.number);
+        self.tell_news(meeting, number, FlowNews::Stream(at));
         Ok(())
     }
 
@@ -447,13 +455,17 @@ impl<T: Ticks> Host<T> {
     /// Applies what has come.
     pub(super) fn settle_flows(&mut self) {
         let mut flows = std::mem::take(&mut self.replication.flows);
-        let mut failed = None;
+        let (mut failed, mut shipping) = (None, Vec::new());
         for (at, flow) in flows.iter_mut().enumerate() {
-            if let Err(reason) = self.settle_flow(flow) {
+            if let Err(reason) = self.settle_flow(flow, &mut shipping) {
                 failed = failed.or(Some((at, reason)));
             }
         }
+        // What core 0 does about an item may be known here at once.
         self.replication.flows = flows;
+        for (number, shipped) in shipping {
+            self.post(CoreId(0), Rare::Replication(ReplicationMail::Collect(number, shipped)));
+        }
         for at in 0..self.replication.flows.len() {
             self.throttle_flow(at);
         }
@@ -463,7 +475,7 @@ impl<T: Ticks> Host<T> {
         self.settle_collecting();
     }
 
-    fn settle_flow(&mut self, flow: &mut Flow) -> Result<(), String> {
+    fn settle_flow(&mut self, flow: &mut Flow, shipping: &mut Vec<(u16, Shipped)>) -> Result<(), String> {
         if !matches!(flow.stage, FlowStage::Applying | FlowStage::Stopping) {
             return Ok(());
         }
@@ -484,7 +496,7 @@ impl<T: Ticks> Host<T> {
                     self.flow_applied(flow, position);
                 }
             }
-            if flow.stage == FlowStage::Stopping {
+            if flow.stage == FlowStage::Stopping || flow.is_paused {
                 return Ok(());
             }
             let number = flow.order.number;
@@ -504,7 +516,7 @@ impl<T: Ticks> Host<T> {
                 Some(Item::Part { txn, records, end }) => Shipped::Part(txn, records.into(), end),
             };
             flow.detour.send();
-            self.post(CoreId(0), Rare::Replication(ReplicationMail::Collect(number, shipped)));
+            shipping.push((number, shipped));
         }
         self.replication.has_more = true;
         Ok(())
@@ -625,6 +637,23 @@ impl<T: Ticks> Host<T> {
         {
             collecting.is_stopping = true;
         }
+    }
+
+    /// Nothing more is begun for a while, or again.
+    pub(super) fn pause_flows(&mut self, is_paused: bool) {
+        self.replication.flows.iter_mut().for_each(|flow| flow.is_paused = is_paused);
+        if let Some(collecting) =
+            self.replication.conducting.as_mut().and_then(|c| c.upstream.as_mut()?.collecting.as_mut())
+        {
+            collecting.is_stopping = is_paused;
+        }
+    }
+
+    /// The shards were cut.
+    pub(super) fn continue_flows(&mut self) {
+        self.pause_flows(false);
+        self.send_heads_after_cut();
+        self.replication.has_more = true;
     }
 
     /// Whether what flows have begun to apply is applied.

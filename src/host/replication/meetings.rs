@@ -125,7 +125,7 @@ impl<T: Ticks> Host<T> {
         let (meeting, flow) = (number(2)?, number(3)?);
         let at = if args.is(4, "-1") { None } else { Some(number(4)?) };
         let flow = u16::try_from(flow).map_err(|_| CommandError::NOT_INTEGER)?;
-        if usize::from(flow) >= self.placement.len() {
+        if usize::from(flow) >= self.placement.len().max(self.stream_count()) {
             return Err(CommandError::new("ERR there is no such flow"));
         }
         let core = self.owner_of(flow);
@@ -157,7 +157,7 @@ impl<T: Ticks> Host<T> {
             return;
         }
         let now = self.now.mono;
-        let (parts, streams) = (self.placement.len(), self.placement.len());
+        let (parts, streams) = (self.placement.len(), self.stream_count());
         self.become_kind(index, SessionKind::Replica);
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         let ip = match info.ip.is_empty() {
@@ -201,7 +201,6 @@ impl<T: Ticks> Host<T> {
             if !is_up {
                 return Some(CommandError::new("NOMASTERLINK Can't SYNC while not connected with my master"));
             }
-            return Some(CommandError::new("NOMASTERLINK A replica cannot be a primary of others yet"));
         }
         if !info.is_native {
             return Some(CommandError::new("ERR Only replicas of the same kind are served yet"));
@@ -211,7 +210,8 @@ impl<T: Ticks> Host<T> {
 
     /// A flow has joined.
     pub(super) fn flow_joined(&mut self, meeting: u64, flow: u16, at: Option<u64>, is_kept: bool) {
-        let streams = self.placement.len();
+        let streams = self.stream_count();
+        let flows = streams.max(self.placement.len());
         let now = self.now.mono;
         let Some(conducting) = &mut self.replication.conducting else { return };
         let history = &conducting.history;
@@ -221,8 +221,9 @@ impl<T: Ticks> Host<T> {
         };
         found.joined += 1;
         let wanted = found.resume.as_ref().and_then(|(_, at)| at.get(usize::from(flow)).copied());
-        found.is_kept &= is_kept && at.is_some() && at == wanted;
-        if found.joined < streams {
+        // A flow for a part alone has nothing to go on with.
+        found.is_kept &= usize::from(flow) >= streams || is_kept && at.is_some() && at == wanted;
+        if found.joined < flows {
             return;
         }
         let can_resume = match &found.resume {

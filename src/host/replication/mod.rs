@@ -31,6 +31,7 @@ use crate::base::ids::CoreId;
 use crate::base::time::Ticks;
 use crate::config::PrimaryAddress;
 use crate::node::replication::{ReplicaLine, ReplicationReport};
+use crate::node::save::Target;
 use crate::replication::flow::Position;
 use crate::replication::history::History;
 use crate::storage::plan::Plan;
@@ -42,6 +43,8 @@ pub(super) struct Replication {
     /// The streams that this core owns, in the order of their numbers. As a primary those of its shards, in their
     /// order.
     pub(super) streams: Vec<Stream>,
+    /// As a replica: how many streams the primary has.
+    pub(super) stream_count: u16,
     /// As a replica: the flows on this core.
     pub(super) flows: Vec<Flow>,
     /// Whether there is more to be applied at once.
@@ -59,6 +62,8 @@ pub(super) struct Conducting {
     pub(super) upstream: Option<Upstream>,
     /// The change of role that is under way, and those that wait for it to end.
     change: Option<RoleChange>,
+    /// A cut that waits for it.
+    cut: Option<Target>,
     waiting: Vec<(roles::Order, Option<(CoreId, u64)>)>,
     /// What INFO shows of them while this node is a replica: what its flows have applied.
     applied: SmallVec<[(u64, u64); 8]>,
@@ -100,10 +105,14 @@ pub enum ReplicationMail {
     IsPrimary,
     /// To all: and as far as clients go.
     Open,
+    /// To all: so many streams the primary has.
+    Streams(u16),
     /// To a core: open the flow of this number.
     OpenFlow(flows::FlowOrder),
     /// To all: end all flows.
     CloseFlows,
+    /// To all: the shards were cut; flows go on.
+    Continue,
     /// To core 0: a flow has joined, or has its part of the snapshot, or will not.
     Flow(u64, u16, flows::FlowNews),
     /// To all: the data is to be replaced by what this plan loads.
@@ -136,6 +145,7 @@ impl Replication {
         Replication {
             is_replica,
             streams,
+            stream_count: 0,
             flows: Vec::new(),
             has_more: false,
             draining: None,
@@ -151,6 +161,7 @@ impl Conducting {
             meetings: Meetings::default(),
             upstream: None,
             change: None,
+            cut: None,
             waiting: Vec::new(),
             applied: SmallVec::new(),
             syncs: (0, 0, 0),
@@ -175,8 +186,10 @@ impl<T: Ticks> Host<T> {
             ReplicationMail::BePrimary(inheritance) => self.be_primary(&inheritance),
             ReplicationMail::IsPrimary => self.is_primary(),
             ReplicationMail::Open => self.open_as_primary(),
+            ReplicationMail::Streams(count) => self.replication.stream_count = count,
             ReplicationMail::OpenFlow(order) => self.open_flow(order),
             ReplicationMail::CloseFlows => self.close_flows(),
+            ReplicationMail::Continue => self.continue_flows(),
             ReplicationMail::Flow(meeting, flow, news) => self.flow_news(meeting, flow, news),
             ReplicationMail::Replace(plan) => self.replace_data(plan),
             ReplicationMail::Apply => self.apply_flows_from_now_on(),
@@ -196,9 +209,9 @@ impl<T: Ticks> Host<T> {
 
     /// Sends the same to all cores, this one included.
     fn tell_replication(&mut self, mail: impl Fn() -> ReplicationMail) {
-        for core in (0..self.cores).map(CoreId) {
-            self.post(core, Rare::Replication(mail()));
-        }
+        // What one core does about it must not reach another before it.
+        let all: Vec<_> = (0..self.cores).map(|core| (CoreId(core), Rare::Replication(mail()))).collect();
+        self.post_together(all);
     }
 
     /// Who owns the stream, or has the flow, of this number.

@@ -18,6 +18,7 @@ use crate::config::{Config, PrimaryAddress, ReplicaOf};
 use crate::host::host::Host;
 use crate::host::mail::Rare;
 use crate::host::query::{Answer, Query};
+use crate::node::save::Target;
 use crate::replication::history::{History, Positions, Resume};
 use crate::shard::waiters::End;
 use crate::storage::plan::Plan;
@@ -42,6 +43,8 @@ pub enum DrainFor {
     Link,
     /// The data is about to be replaced.
     Load,
+    /// To cut a replica's shards where it is known how far its streams are applied.
+    Cut(Target),
 }
 
 /// What a new primary begins with.
@@ -161,11 +164,13 @@ impl<T: Ticks> Host<T> {
                 self.end_all_blocks();
             }
             DrainFor::Load => self.gate.is_loading = true,
-            DrainFor::Lead | DrainFor::Link => {}
+            DrainFor::Lead | DrainFor::Link | DrainFor::Cut(_) => {}
         }
-        // Flows that bring the data to be loaded apply nothing yet.
-        if what != DrainFor::Load {
-            self.stop_flows();
+        match what {
+            // Flows that bring the data to be loaded apply nothing yet.
+            DrainFor::Load => {}
+            DrainFor::Cut(_) => self.pause_flows(true),
+            DrainFor::Follow | DrainFor::Lead | DrainFor::Link => self.stop_flows(),
         }
         self.refresh_attention();
         self.replication.draining = Some(Draining { what });
@@ -186,6 +191,7 @@ impl<T: Ticks> Host<T> {
         let mut ends = Vec::new();
         for (place, stream) in self.replication.streams.iter().enumerate() {
             match self.replication.is_replica {
+                true if stream.number >= self.replication.stream_count => {}
                 true => ends.push((stream.number, stream.open_to, stream.offset)),
                 false => ends.push((stream.number, stream.raw, self.offset_of(place))),
             }
@@ -213,12 +219,16 @@ impl<T: Ticks> Host<T> {
         match what {
             DrainFor::Link => {
                 self.note_ends(&ends);
-                self.end_change();
                 self.link_has_ended();
+                self.end_change();
             }
             DrainFor::Load => {
                 self.end_change();
                 self.load_sync();
+            }
+            DrainFor::Cut(target) => {
+                self.note_ends(&ends);
+                self.cut(target);
             }
             DrainFor::Follow => self.follow(&ends),
             DrainFor::Lead => self.lead(&ends),
@@ -233,17 +243,56 @@ impl<T: Ticks> Host<T> {
         }
     }
 
+    /// Whether records of a primary are being applied, so that a cut has to fall between them.
+    pub(in crate::host) fn applies_streams(&self) -> bool {
+        let upstream = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
+        upstream.is_some_and(|upstream| upstream.is_up())
+    }
+
+    /// Cuts all shards when nothing is half applied.
+    pub(in crate::host) fn cut_between_records(&mut self, target: Target) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        if conducting.change.is_some() {
+            conducting.cut = Some(target);
+            return;
+        }
+        self.begin_change(DrainFor::Cut(target), None, None);
+    }
+
+    /// The shards were cut: records are applied again.
+    pub(in crate::host) fn was_cut(&mut self) {
+        let change = self.replication.conducting.as_ref().and_then(|c| c.change.as_ref());
+        if change.is_some_and(|change| matches!(change.what, DrainFor::Cut(_))) {
+            self.tell_replication(|| ReplicationMail::Continue);
+            self.end_change();
+        }
+    }
+
     /// The change is made; the next one begins, if one waits.
     fn end_change(&mut self) {
         let Some(conducting) = &mut self.replication.conducting else { return };
         let Some(change) = conducting.change.take() else { return };
         self.answer_asker(change.asker, Answer::Done);
+        self.next_change();
+    }
+
+    fn next_change(&mut self) {
         let Some(conducting) = &mut self.replication.conducting else { return };
-        if conducting.waiting.is_empty() {
+        if conducting.change.is_some() {
             return;
         }
-        let (order, asker) = conducting.waiting.remove(0);
-        self.order(order, asker);
+        if let Some(target) = conducting.cut.take() {
+            match self.applies_streams() {
+                true => self.begin_change(DrainFor::Cut(target), None, None),
+                false => self.cut(target),
+            }
+        } else if !conducting.waiting.is_empty() {
+            let (order, asker) = conducting.waiting.remove(0);
+            self.order(order, asker);
+        } else if conducting.upstream.as_ref().is_some_and(|upstream| upstream.is_ending()) {
+            // It was lost while something else was going on.
+            self.begin_change(DrainFor::Link, None, None);
+        }
     }
 
     /// Nothing may change data: this node is a replica from now on.
@@ -281,6 +330,9 @@ impl<T: Ticks> Host<T> {
     /// This core is one of a replica.
     pub(super) fn be_replica(&mut self) {
         self.gate.is_draining = false;
+        if !self.replication.is_replica {
+            self.replication.stream_count = self.placement.len() as u16;
+        }
         self.replication.is_replica = true;
         for place in 0..self.shards.len() {
             self.hand_over(place);
@@ -404,6 +456,10 @@ impl<T: Ticks> Host<T> {
             self.shards[place].keyspace.flush_all();
         }
         self.await_load(plan);
+        // The others were told to replace theirs before they are told to load.
+        if self.id == CoreId(0) {
+            self.conduct_load();
+        }
     }
 
     /// Blocked clients are let go: what they wait for would be the primary's to give.

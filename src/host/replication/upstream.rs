@@ -118,6 +118,11 @@ impl Upstream {
         self.state == LinkState::Up
     }
 
+    /// Whether the link was lost, and what was begun has still to come to its end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.state == LinkState::Ending
+    }
+
     /// Its link, while there is one.
     pub(super) fn link(&self) -> Option<u32> {
         self.session
@@ -293,8 +298,9 @@ impl<T: Ticks> Host<T> {
         let (host, port) = (upstream.address.host.clone(), upstream.address.port);
         let resume = upstream.resume.clone().filter(|resume| resume.at.len() == usize::from(streams));
         let applied = self.applied_positions();
+        self.tell_replication(|| ReplicationMail::Streams(streams));
         for flow in 0..flows {
-            let raw = resume.as_ref().map(|resume| resume.at[usize::from(flow)]);
+            let raw = resume.as_ref().and_then(|resume| resume.at.get(usize::from(flow)).copied());
             let offset = applied.get(usize::from(flow)).map_or(0, |&(_, offset)| offset);
             let order = FlowOrder {
                 meeting: number,
@@ -381,6 +387,8 @@ impl<T: Ticks> Host<T> {
             let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
             let before = Before { id: conducting.history.id, ends, offset };
             conducting.history = History { id, before: Some(before) };
+            // Those that follow this node have to hear of it; they miss nothing.
+            self.end_all_meetings();
         }
     }
 
@@ -390,6 +398,7 @@ impl<T: Ticks> Host<T> {
         if let Some(upstream) = self.upstream() {
             upstream.state = LinkState::Loading;
         }
+        self.end_all_meetings();
         // From here on the data is of no history, until it is all there.
         if let Some(conducting) = &mut self.replication.conducting {
             conducting.applied.clear();
@@ -428,7 +437,6 @@ impl<T: Ticks> Host<T> {
         });
         self.forget_aof();
         self.tell_replication(|| ReplicationMail::Replace(plan.clone()));
-        self.conduct_load();
     }
 
     /// The data that was received is loaded, and clients are served.
