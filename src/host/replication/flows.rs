@@ -338,8 +338,8 @@ impl<T: Ticks> Host<T> {
         Ok(())
     }
 
-    /// The stream begins, or goes on, at this position. It is held until the data is there that it belongs to, which may
-    /// be at once.
+    /// The stream begins, or goes on, at this position. It is held until the data is there that it belongs to, which
+    /// may be at once.
     fn hold_stream(&mut self, place: usize, at: Position) -> Result<(), String> {
         let flow = &mut self.replication.flows[place];
         (flow.stage, flow.held) = (FlowStage::Held, flow.lines.take_rest());
