@@ -122,6 +122,8 @@ fn subscribe_and_publish() {
          b< :0
          c> UNSUBSCRIBE
          c< *3 $unsubscribe $x :0
+         c> SUBSCRIBE q q; UNSUBSCRIBE q q
+         c< *3 $subscribe $q :1 *3 $subscribe $q :1 *3 $unsubscribe $q :0 *3 $unsubscribe $q :0
          b> PUBLISH x 5
          a< *3 $message $x $5
          b< :1

@@ -101,6 +101,9 @@ impl Interest {
 
     /// All others have been told about this bucket, and know.
     pub fn set_known(&mut self, bucket: Bucket) {
+        if !self.has_others {
+            return;
+        }
         // A name that was waited for has kept it from being withdrawn meanwhile.
         debug_assert!(self.counts[bucket.index()] > 0);
         self.known[bucket.index()] = true;
