@@ -676,9 +676,9 @@ mod rows {
             let least = usize::from(row.arity.unsigned_abs());
             for (place, keys) in row.keys.iter().enumerate() {
                 assert!(keys.first > 0 && keys.step > 0, "{name}: {keys:?}");
-                // A later group that reaches to the end may be empty (PFMERGE).
+                // A later group that reaches to the end may be empty (PFMERGE), and what are no keys (SUNSUBSCRIBE).
                 let is_optional = row.flags.has(Flags::NO_MANDATORY_KEYS)
-                    || (place > 0 && keys.last == -1)
+                    || (keys.last == -1 && (place > 0 || keys.flags.contains(&"not_key")))
                     || keys.is_unknown();
                 assert!(
                     is_optional || least > usize::from(keys.first),

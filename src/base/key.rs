@@ -30,6 +30,12 @@ impl<'a> Key<'a> {
     pub fn hash(self) -> KeyHash {
         self.hash
     }
+
+    /// A key with the hash of another one, for tests of what happens then.
+    #[cfg(test)]
+    pub(crate) fn with_any_hash(bytes: &'a [u8], hash: KeyHash) -> Key<'a> {
+        Key { bytes, hash }
+    }
 }
 
 /// Hashes keys with the process's secret.
@@ -61,6 +67,24 @@ impl KeyHasher {
     pub fn key_with<'a>(&self, bytes: &'a [u8], hash: KeyHash) -> Key<'a> {
         debug_assert_eq!(self.hash(bytes), hash);
         Key { bytes, hash }
+    }
+}
+
+/// The hasher of a map whose keys are hashes already: `HashMap<u64, V, BuildHasherDefault<AlreadyHashed>>`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only u64 keys are hashed here");
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

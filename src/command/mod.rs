@@ -21,6 +21,7 @@ pub mod hyperloglog;
 pub mod internal;
 pub mod introspect;
 pub mod list;
+pub mod pubsub;
 #[cfg(test)]
 pub(crate) mod replay;
 pub mod server;

@@ -137,9 +137,18 @@ pub enum SessionOp {
     Exec,
     Lolwut,
     Multi,
+    Psubscribe,
     Psync,
+    Publish,
+    PubsubHelp,
+    Punsubscribe,
     Replconf,
+    Spublish,
+    Ssubscribe,
+    Subscribe,
+    Sunsubscribe,
     Time,
+    Unsubscribe,
     Unwatch,
     Watch,
 }
@@ -179,6 +188,11 @@ pub enum NodeOp {
     ModuleHelp,
     ModuleList,
     Monitor,
+    PubsubChannels,
+    PubsubNumpat,
+    PubsubNumsub,
+    PubsubShardchannels,
+    PubsubShardnumsub,
     Replicaof,
     Role,
     Save,
@@ -537,6 +551,8 @@ pub enum Group {
     Server,
     /// MULTI and its kin.
     Transactions,
+    /// Messages from clients to clients.
+    Pubsub,
     /// Hashes.
     Hash,
     /// Sets.
@@ -557,6 +573,7 @@ impl Group {
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
+            Group::Pubsub => "pubsub",
             Group::Hash => "hash",
             Group::Set => "set",
             Group::Zset => "sorted-set",
@@ -652,7 +669,8 @@ impl Spec {
                 Group::Bitmap => Categories::BITMAP,
                 Group::Hyperloglog => Categories::HYPERLOGLOG,
                 Group::Connection => Categories::CONNECTION,
-                Group::Server => Categories::NONE,
+                // The flag of the same name gives Pub/Sub's, and its HELP has none.
+                Group::Server | Group::Pubsub => Categories::NONE,
                 Group::Transactions => Categories::TRANSACTION,
                 Group::Hash => Categories::HASH,
                 Group::Set => Categories::SET,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::spec::{Flags, Group, KeySpec, Run, Spec, Spread};
 use super::{
-    bitmap, connection, debug, generic, hash, hyperloglog, internal, list, server, set, string, transaction,
-    zset,
+    bitmap, connection, debug, generic, hash, hyperloglog, internal, list, pubsub, server, set, string,
+    transaction, zset,
 };
 
 /// The place of a command or subcommand in the table: what statistics are counted by.
@@ -233,6 +233,7 @@ fn families() -> impl Iterator<Item = &'static Spec> {
         .chain(connection::SPECS)
         .chain(server::SPECS)
         .chain(transaction::SPECS)
+        .chain(pubsub::SPECS)
         .chain(internal::SPECS)
         .chain(debug::SPECS)
 }

@@ -49,7 +49,7 @@ pub struct Received<'a> {
 const BATCH_REQUESTS_MAX: usize = 256;
 
 /// How many requests of one client may be at other cores at a time: their replies are not known to be small.
-const FORWARDED_MAX: u32 = 1024;
+pub(super) const FORWARDED_MAX: u32 = 1024;
 
 /// The requests being gathered. Kept between passes for its memory only.
 #[derive(Debug, Default)]
@@ -468,7 +468,7 @@ impl<T: Ticks> Host<T> {
     }
 
     #[cold]
-    fn outbox_full(&mut self, index: u32) -> Flow {
+    pub(super) fn outbox_full(&mut self, index: u32) -> Flow {
         if let Some(session) = self.sessions[index as usize].as_deref_mut() {
             session.state = State::Waiting(Wait::Outbox);
             self.outbox_waiters.push(index);
@@ -478,7 +478,7 @@ impl<T: Ticks> Host<T> {
 
     /// A request of a client that is owed too much already: it is kept.
     #[cold]
-    fn owed_too_much(&mut self, index: u32) -> Flow {
+    pub(super) fn owed_too_much(&mut self, index: u32) -> Flow {
         self.output_full(index);
         Flow::Keep
     }

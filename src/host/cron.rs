@@ -135,6 +135,7 @@ impl<T: Ticks> Host<T> {
         self.conduct_tick();
         self.tick_replication();
         self.walk_sessions();
+        self.withdraw_interest();
         self.settle_memory();
         self.plan_work();
     }
@@ -158,6 +159,7 @@ impl<T: Ticks> Host<T> {
             errors: self.error_stats.clone(),
             rates: self.cron.rates(),
             sessions: self.sessions_use(),
+            pubsub: self.report_pubsub(),
             ..Report::default()
         };
         self.report_memory(&mut report.stats);
@@ -278,7 +280,7 @@ impl<T: Ticks> Host<T> {
     fn check_session(&mut self, index: u32) {
         let now = self.now.mono;
         let timeout_us = u64::from(self.config.network.timeout_secs) * 1_000_000;
-        let limit = self.config.clients.output_buffer_limits.normal;
+        let limits = self.config.clients.output_buffer_limits;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         let is_ending = matches!(session.state, State::Closing | State::Closed);
         if is_ending || session.kind != SessionKind::Client {
@@ -286,7 +288,8 @@ impl<T: Ticks> Host<T> {
         }
         let idle_us = now.since(session.active);
         let is_busy = session.replies.waiting() > 0 || session.under_way > 0;
-        if timeout_us > 0 && idle_us > timeout_us && !is_busy && !session.monitor {
+        if timeout_us > 0 && idle_us > timeout_us && !is_busy && !session.monitor && !session.is_subscriber()
+        {
             tracing::debug!("Closing idle client");
             self.close(index, true);
             return;
@@ -297,16 +300,9 @@ impl<T: Ticks> Host<T> {
                 session.input = Default::default();
             }
         }
-        let pending = session.owed_bytes() as u64;
-        let is_over_soft = limit.soft_bytes > 0 && pending >= limit.soft_bytes;
-        let since = match session.over_soft_limit_since {
-            Some(since) if is_over_soft => since,
-            _ => now,
-        };
-        session.over_soft_limit_since = is_over_soft.then_some(since);
+        let is_too_slow = session.reads_too_slowly(&limits, now);
         self.account(index);
-        let is_over_hard = limit.hard_bytes > 0 && pending >= limit.hard_bytes;
-        if is_over_hard || is_over_soft && now.since(since) > limit.soft_secs.saturating_mul(1_000_000) {
+        if is_too_slow {
             self.drop_slow_reader(index);
         }
     }

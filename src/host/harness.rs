@@ -426,6 +426,12 @@ impl Node {
 
     /// What is left of work that should be over: nothing, or the name of something.
     pub(crate) fn leftover(&self) -> Option<String> {
+        if !self.clients.iter().any(|client| client.is_open) {
+            let left = self.hosts.iter().find_map(|host| host.pubsub.leftover());
+            if let Some(what) = left {
+                return Some(what.to_owned());
+            }
+        }
         for (core, host) in self.hosts.iter().enumerate() {
             let open = self.clients.iter().filter(|client| client.is_open && client.core == core).count();
             let sessions = host.sessions.iter().flatten().count();

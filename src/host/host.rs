@@ -203,6 +203,7 @@ pub struct Host<T> {
     pub(super) replication: super::replication::Replication,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(super) active_expire: bool,
+    pub(super) pubsub: super::pubsub::Pubsub,
 }
 
 impl<T: Ticks> Host<T> {
@@ -283,6 +284,7 @@ impl<T: Ticks> Host<T> {
             persist,
             replication,
             active_expire: true,
+            pubsub: super::pubsub::Pubsub::new(cores),
             config,
         };
         host.apply_config();
@@ -358,6 +360,7 @@ impl<T: Ticks> Host<T> {
         self.forget_effects(index);
         self.forget_move(index);
         self.remove_monitor(index);
+        self.unsubscribe_from_all(index);
         self.discard(index);
         self.end_block(index, End::Over);
         self.release_session(index);
@@ -553,6 +556,7 @@ impl<T: Ticks> Host<T> {
             self.close_if_at_end(index);
         }
         self.send_feed();
+        self.send_gone();
         self.settle_files();
         self.settle_replication();
         if self.cores > 1 {
@@ -563,11 +567,7 @@ impl<T: Ticks> Host<T> {
     fn close_parcels(&mut self) {
         for outbox in &mut self.outboxes {
             if outbox.in_flight < PARCELS_IN_FLIGHT_MAX {
-                if let Some(parcel) = outbox.open.take() {
-                    outbox.in_flight += 1;
-                    self.stats.parcels += 1;
-                    outbox.mail.push_back(Mail::Requests(parcel));
-                }
+                self.stats.parcels += u64::from(outbox.close());
             }
         }
     }
@@ -706,6 +706,7 @@ impl<T: Ticks> Host<T> {
         if at_once {
             session.replies.discard_waiting();
         }
+        self.unsubscribe_from_all(index);
         self.end_block(index, End::Over);
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         if at_once || session.replies.waiting() == 0 {

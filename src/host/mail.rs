@@ -3,7 +3,8 @@
 //! The common case is a *parcel*: all requests that one core has for another at the end of a pass, in one buffer that
 //! travels there, is filled with the replies, and travels back to be used again. Nothing is allocated, freed or locked
 //! per request, and a neighbour is woken at most once per pass. The shares of transactions that are tried directly
-//! (`direct`) travel in the same parcels, behind the requests. Everything else is rare and boxed.
+//! (`direct`) travel in the same parcels, behind the requests, and behind these what clients publish (`pubsub`).
+//! Everything else is rare and boxed.
 
 use smallvec::SmallVec;
 
@@ -98,6 +99,19 @@ pub struct Parcel {
     share_holds: Vec<(u64, Hold)>,
     /// The shards that the shares' transactions may change, one after the other.
     share_writers: Vec<ShardId>,
+    publications: Vec<Publication>,
+}
+
+/// Something that a client of the sender has published.
+#[derive(Clone, Copy, Debug)]
+struct Publication {
+    /// The sender's number for it; none if it does not want to know who got it.
+    number: Option<u32>,
+    is_sharded: bool,
+    channel: Span,
+    message: Span,
+    /// How many of the receiver's clients have got it.
+    receivers: u32,
 }
 
 /// One request in a parcel.
@@ -280,10 +294,41 @@ impl Parcel {
         self.share_calls.iter().map(|call| (call.shard, call.head))
     }
 
+    /// Adds something that was published, under the sender's number for it if it wants to know how many get it.
+    pub fn push_publication(
+        &mut self,
+        number: Option<u32>,
+        channel: &[u8],
+        message: &[u8],
+        is_sharded: bool,
+    ) {
+        let mut push = |bytes: &[u8]| {
+            let offset = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(bytes);
+            Span { offset, len: bytes.len() as u32 }
+        };
+        let (channel, message) = (push(channel), push(message));
+        self.publications.push(Publication { number, is_sharded, channel, message, receivers: 0 });
+    }
+
+    /// Runs `f` for everything that was published, in order: channel, message, whether the channel is a shard channel.
+    /// It says how many have got it.
+    pub fn answer_publications(&mut self, mut f: impl FnMut(&[u8], &[u8], bool) -> u32) {
+        for publication in &mut self.publications {
+            let Publication { channel, message, is_sharded, .. } = *publication;
+            publication.receivers = f(channel.of(&self.bytes), message.of(&self.bytes), is_sharded);
+        }
+    }
+
+    /// How many have got what was published under each number.
+    pub fn receivers(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.publications.iter().filter_map(|publication| Some((publication.number?, publication.receivers)))
+    }
+
     /// Whether there is nothing in it.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.shares.is_empty()
+        self.calls.is_empty() && self.shares.is_empty() && self.publications.is_empty()
     }
 
     /// How many bytes of requests it holds.
@@ -399,6 +444,7 @@ impl Parcel {
         self.share_ends.clear();
         self.share_holds.clear();
         self.share_writers.clear();
+        self.publications.clear();
         self.bytes.capacity().max(self.replies.capacity()) <= KEEP_BYTES_MAX
     }
 }
@@ -442,8 +488,16 @@ impl Outbox {
     #[inline]
     pub fn has_room(&self) -> bool {
         self.open.as_ref().is_none_or(|parcel| {
-            parcel.calls.len() + parcel.share_calls.len() < PARCEL_CALLS_MAX
+            parcel.calls.len() + parcel.share_calls.len() + parcel.publications.len() < PARCEL_CALLS_MAX
                 && parcel.request_bytes() < PARCEL_BYTES_MAX
         })
+    }
+
+    /// Sends the open parcel. Whether there was one.
+    pub fn close(&mut self) -> bool {
+        let Some(parcel) = self.open.take() else { return false };
+        self.in_flight += 1;
+        self.mail.push_back(Mail::Requests(parcel));
+        true
     }
 }

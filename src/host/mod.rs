@@ -39,6 +39,9 @@ mod multi_tests;
 pub mod nodeops;
 mod parcels;
 mod persist;
+mod pubsub;
+#[cfg(test)]
+mod pubsub_tests;
 pub mod query;
 mod replication;
 pub mod sessionops;

@@ -439,8 +439,15 @@ impl<T: Ticks> Host<T> {
             State::Open | State::Closing => {}
         }
         let (before, is_silent) = (std::mem::take(&mut session.replies.out), session.is_silent());
-        session.exec =
-            Some(Box::new(Rest { program, at: 0, is_running: false, is_silent, before, ends: false }));
+        session.exec = Some(Box::new(Rest {
+            program,
+            at: 0,
+            is_running: false,
+            is_silent,
+            before,
+            after: Vec::new(),
+            ends: false,
+        }));
         self.run_others(index);
         if waited {
             self.runnable.push(index);
@@ -481,11 +488,12 @@ impl<T: Ticks> Host<T> {
         }
         let Some(session) = self.session(index) else { return };
         let Some(rest) = session.exec.take() else { return };
-        let Rest { program, before, is_silent, ends, .. } = *rest;
+        let Rest { program, before, after, is_silent, ends, .. } = *rest;
         session.replies.out = before;
         if !is_silent {
             session.replies.push(&program.into_reply());
         }
+        session.replies.push(&after);
         if let Some(session) = self.sessions[index as usize].as_deref_mut() {
             session.end_skip();
             mark_dirty(session, index, &mut self.dirty);

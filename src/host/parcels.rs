@@ -80,6 +80,7 @@ impl<T: Ticks> Host<T> {
             Answered::Now { slow_us: slow_us.min(u64::from(u32::MAX)) as u32 }
         });
         self.run_shares(from, &mut parcel);
+        self.answer_publications(&mut parcel);
         for place in 0..self.shards.len() {
             if self.shards[place].has_ready() {
                 self.serve_waiters(place);
@@ -112,6 +113,9 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.take_shares(&parcel);
+        for (number, receivers) in parcel.receivers() {
+            self.take_receivers(number, receivers);
+        }
         if parcel.recycle() {
             self.parcels.push(parcel);
         }

@@ -18,6 +18,7 @@ use crate::base::time::Ticks;
 use crate::config::{Asker, Config};
 use crate::node::info::Sections;
 use crate::node::latency::LatencyMonitor;
+use crate::node::pubsub::{Announcement, EntryId, Kind};
 use crate::node::save::Request;
 use crate::node::slowlog::SlowLog;
 use crate::node::stats::Report;
@@ -33,6 +34,16 @@ pub enum Query {
     Monitors(i32),
     /// Lines for this core's monitors, as bytes for the wire.
     Feed(Arc<[u8]>),
+    /// What is new to the sender of names that its clients listen to.
+    Announce(Arc<Announcement>),
+    /// What of that is over.
+    Withdraw(Arc<Announcement>),
+    /// PUBSUB CHANNELS and SHARDCHANNELS: the names that match, or all.
+    Names(Kind, Option<Vec<u8>>),
+    /// PUBSUB NUMSUB and SHARDNUMSUB: how many listen to each of the names, which stand behind the subcommand.
+    Subscribers(Kind, OwnedArgs),
+    /// PUBSUB NUMPAT: how many names the core is the home of.
+    CountNames(Kind),
     /// The clients that CLIENT LIST shows.
     Clients(ListFilter),
     /// What the clients take that may be closed (DEBUG CLIENT-EVICTION).
@@ -128,6 +139,10 @@ pub enum Answer {
     Status(&'static str),
     /// A number.
     Number(i64),
+    /// Names.
+    Names(Vec<Box<[u8]>>),
+    /// Numbers, in the order of what was asked about.
+    Numbers(Vec<u64>),
     /// Clients by number, each with its line.
     Clients(Vec<(u64, String)>),
     /// What each of the clients takes, in bytes.
@@ -156,6 +171,21 @@ pub enum Purpose {
     Ok,
     /// What the only answer says.
     Answer,
+    /// The sum of the numbers.
+    Sum,
+    /// SUBSCRIBE and its kin: what the client is to listen to when the cores know what is new.
+    Subscribe {
+        /// What it names.
+        kind: Kind,
+        /// What it named.
+        entries: Vec<EntryId>,
+        /// What they were told.
+        news: Arc<Announcement>,
+    },
+    /// PUBSUB CHANNELS and SHARDCHANNELS.
+    Names,
+    /// PUBSUB NUMSUB and SHARDNUMSUB, of the names that stand behind the subcommand.
+    Subscribers(OwnedArgs),
     /// CLIENT LIST, of these clients in this order if some were named.
     ClientList(Option<Vec<u64>>),
     /// DEBUG CLIENT-EVICTION.
@@ -229,6 +259,15 @@ impl<T: Ticks> Host<T> {
     pub(super) fn ask_all(&mut self, index: u32, purpose: Purpose, query: Query) -> Flow {
         let number = self.begin(From::Session(index), purpose, self.cores);
         self.send_all(number, query);
+        self.asked(index)
+    }
+
+    /// Asks some of the other cores on behalf of a session, which waits.
+    pub(super) fn ask_cores(&mut self, index: u32, purpose: Purpose, query: Query, cores: &[CoreId]) -> Flow {
+        let number = self.begin(From::Session(index), purpose, cores.len() as u16);
+        for &core in cores {
+            self.post(core, Rare::Query(number, query.clone()));
+        }
         self.asked(index)
     }
 
@@ -307,6 +346,14 @@ impl<T: Ticks> Host<T> {
                 // It follows when it is a primary.
                 None => return,
             },
+            Query::Announce(news) => {
+                self.take_announcement(from, &news);
+                Answer::Done
+            }
+            Query::Withdraw(news) => {
+                self.take_withdrawal(from, &news);
+                Answer::Done
+            }
             // The answer follows when the core has slept.
             Query::Sleep(us) => {
                 self.effects.push(Effect::Sleep { us, asker: from, number });
@@ -332,6 +379,11 @@ impl<T: Ticks> Host<T> {
                 self.refresh_attention();
             }
             Query::Feed(line) => self.feed_own_monitors(&line),
+            Query::Names(kind, pattern) => return Answer::Names(self.names(kind, pattern.as_deref())),
+            Query::Subscribers(kind, names) => {
+                return Answer::Numbers(self.count_subscribers(kind, names.as_args()));
+            }
+            Query::CountNames(kind) => return Answer::Number(self.count_names(kind)),
             Query::Clients(filter) => {
                 let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
                 let clients = sessions.filter(|session| session.kind.is_visitor());
@@ -367,9 +419,12 @@ impl<T: Ticks> Host<T> {
             }
             Query::PauseCron(is_paused) => self.cron.is_paused = is_paused,
             Query::Populate(populate) => self.populate(&populate),
-            Query::SetConfig { .. } | Query::Sleep(_) | Query::Save(_) | Query::Replicaof(_) => {
-                unreachable!("answered later")
-            }
+            Query::SetConfig { .. }
+            | Query::Sleep(_)
+            | Query::Save(_)
+            | Query::Replicaof(_)
+            | Query::Announce(_)
+            | Query::Withdraw(_) => unreachable!("answered already, or later"),
         }
         Answer::Done
     }
@@ -384,7 +439,10 @@ impl<T: Ticks> Host<T> {
         }
         let Some(Gather { from, purpose, answers, .. }) = self.gathers.remove(&number) else { return };
         match from {
-            From::Session(index) => self.conclude_question(index, purpose, answers),
+            From::Session(index) => match purpose {
+                Purpose::Subscribe { kind, entries, news } => self.announced(index, kind, &entries, &news),
+                purpose => self.conclude_question(index, purpose, answers),
+            },
             From::Core(core, number) => self.post(core, Rare::Answer(number, Answer::Done)),
         }
     }

@@ -12,6 +12,7 @@ use crate::node::process::REDIS_VERSION;
 use crate::resp::{Args, Proto, Reply};
 use crate::session::clients;
 use crate::session::session::ReplyMode;
+use crate::session::Wait;
 
 /// The only user.
 const DEFAULT_USER: &[u8] = b"default";
@@ -50,9 +51,23 @@ impl<T: Ticks> Host<T> {
     ) -> Result<Flow, CommandError> {
         match op {
             SessionOp::Auth => self.auth(index, args)?,
-            SessionOp::Hello => self.hello(index, args)?,
+            SessionOp::Hello => {
+                // Messages do not wait for outstanding replies: none may come in another protocol ahead of them.
+                let Some(session) = self.session(index) else { return Ok(Flow::Next) };
+                if session.is_subscriber() && session.replies.waiting() > 0 {
+                    return Ok(self.keep_for(index, Wait::Replies));
+                }
+                self.hello(index, args)?;
+            }
             SessionOp::Select => self.select(index, args)?,
             SessionOp::Ping => match args.len() {
+                1 | 2 if self.session(index).is_some_and(|session| session.only_listens()) => {
+                    self.reply(index, |reply| {
+                        reply.array(2);
+                        reply.bulk(b"pong");
+                        reply.bulk(args.get(1).unwrap_or_default());
+                    });
+                }
                 1 => self.reply(index, |reply| reply.simple("PONG")),
                 2 => self.reply(index, |reply| reply.bulk(args.at(1))),
                 _ => return Err(CommandError::arity("ping")),
@@ -72,6 +87,15 @@ impl<T: Ticks> Host<T> {
             | SessionOp::Unwatch => {
                 return self.multi_command(index, command, op, args);
             }
+            SessionOp::Psubscribe
+            | SessionOp::Publish
+            | SessionOp::PubsubHelp
+            | SessionOp::Punsubscribe
+            | SessionOp::Spublish
+            | SessionOp::Ssubscribe
+            | SessionOp::Subscribe
+            | SessionOp::Sunsubscribe
+            | SessionOp::Unsubscribe => return self.pubsub_command(index, op, args),
             SessionOp::Time => {
                 let unix_us = self.now.unix_us;
                 self.reply(index, |reply| {
@@ -224,6 +248,7 @@ impl<T: Ticks> Host<T> {
             session.name = name.to_vec();
         }
         session.proto = proto.unwrap_or(session.proto);
+        session.refresh_lane();
         let (proto, id) = (session.proto, session.id);
         self.reply(index, |reply| {
             reply.map(7);
@@ -261,6 +286,7 @@ impl<T: Ticks> Host<T> {
 
     fn reset(&mut self, index: u32) {
         self.remove_monitor(index);
+        self.unsubscribe_from_all(index);
         self.discard(index);
         let needs_password = !self.config.security.requirepass.is_empty();
         if let Some(session) = self.session(index) {

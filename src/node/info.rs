@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::memory::Footprint;
 use super::process::{ProcessInfo, REDIS_VERSION, RINGWARD_VERSION};
+use super::pubsub::Kind;
 use super::replication::ReplicaLine;
 use super::save::Target;
 use super::stats::Report;
@@ -184,9 +185,9 @@ impl<'a> Info<'a> {
         text.put("client_recent_max_input_buffer", self.report.sessions.input_bytes_max);
         text.put("client_recent_max_output_buffer", self.report.sessions.output_bytes_max);
         text.put("blocked_clients", self.report.stats.blocked_clients);
+        text.put("tracking_clients", 0);
+        text.put("pubsub_clients", self.report.pubsub.clients);
         for name in [
-            "tracking_clients",
-            "pubsub_clients",
             "watching_clients",
             "clients_in_timeout_table",
             "total_watched_keys",
@@ -358,15 +359,13 @@ impl<'a> Info<'a> {
         text.put("current_eviction_exceeded_time", stats.eviction_exceeded_us / 1000);
         text.put("keyspace_hits", keyspace.hits);
         text.put("keyspace_misses", keyspace.misses);
-        for name in [
-            "pubsub_channels",
-            "pubsub_patterns",
-            "pubsubshard_channels",
-            "latest_fork_usec",
-            "total_forks",
-            "migrate_cached_sockets",
-            "slave_expires_tracked_keys",
-        ] {
+        let names = |kind: Kind| report.pubsub.names[kind.index()];
+        text.put("pubsub_channels", names(Kind::Channel));
+        text.put("pubsub_patterns", names(Kind::Pattern));
+        text.put("pubsubshard_channels", names(Kind::Shard));
+        for name in
+            ["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]
+        {
             text.put(name, 0);
         }
         text.put("active_defrag_hits", keyspace.defrag_moved);

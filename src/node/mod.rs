@@ -5,6 +5,7 @@ pub mod latency;
 pub mod latency_report;
 pub mod memory;
 pub mod process;
+pub mod pubsub;
 pub mod replication;
 pub mod save;
 pub mod slowlog;

@@ -4,6 +4,7 @@
 
 use std::ops::AddAssign;
 
+use super::pubsub::PubsubReport;
 use super::replication::ReplicationReport;
 use super::save::{SaveStats, Target};
 use crate::base::stats::{CommandStats, ErrorStats};
@@ -157,6 +158,8 @@ pub struct Report {
     pub databases: Vec<DatabaseSize>,
     /// Memory of the clients.
     pub sessions: SessionUse,
+    /// Who listens to what.
+    pub pubsub: PubsubReport,
 }
 
 impl Report {
@@ -180,6 +183,7 @@ impl Report {
         self.persistence.add(&other.persistence);
         self.replication += &other.replication;
         self.add_databases(&other.databases);
+        self.pubsub.add(&other.pubsub);
         self.sessions.memory_bytes += other.sessions.memory_bytes;
         self.sessions.input_bytes_max = self.sessions.input_bytes_max.max(other.sessions.input_bytes_max);
         self.sessions.output_bytes_max = self.sessions.output_bytes_max.max(other.sessions.output_bytes_max);

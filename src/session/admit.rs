@@ -104,6 +104,13 @@ pub fn admit(
             return Err(READ_ONLY);
         }
     }
+    if session.only_listens() && !is_for_listeners(spec) {
+        let name = spec.name;
+        return Err(CommandError::with(format!(
+            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+             this context"
+        )));
+    }
     if gate.is_stale && !spec.flags.has(Flags::STALE) {
         return Err(MASTER_DOWN);
     }
@@ -119,6 +126,25 @@ const READ_ONLY: CommandError = CommandError::new("READONLY You can't write agai
 
 const MASTER_DOWN: CommandError =
     CommandError::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+/// What a client may run that has a subscription and speaks RESP2.
+fn is_for_listeners(spec: &Spec) -> bool {
+    use SessionOp::{
+        Ping, Psubscribe, Punsubscribe, Quit, Reset, Ssubscribe, Subscribe, Sunsubscribe, Unsubscribe,
+    };
+    matches!(
+        spec.run,
+        Run::Session(
+            Ping | Psubscribe
+                | Punsubscribe
+                | Quit
+                | Reset
+                | Ssubscribe
+                | Subscribe
+                | Sunsubscribe
+                | Unsubscribe
+        )
+    )
+}
 
 const SNAPSHOT_FAILING: CommandError = CommandError::new(
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \

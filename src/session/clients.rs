@@ -5,6 +5,7 @@ use crate::base::error::CommandError;
 use crate::base::num::parse_i64;
 use crate::base::time::MonoUs;
 use crate::command::{CommandId, Table};
+use crate::node::pubsub::Kind;
 use crate::resp::Args;
 
 /// One line of CLIENT LIST, without its line feed: Redis 7.2's fields in its order.
@@ -16,7 +17,7 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(
-        "id={id} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+        "id={id} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events=r cmd={command} \
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         peer.addr,
@@ -27,6 +28,9 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
         now.since(session.active) / 1_000_000,
         flags(session),
         session.db,
+        session.subscriptions.of(Kind::Channel),
+        session.subscriptions.of(Kind::Pattern),
+        session.subscriptions.of(Kind::Shard),
         session.multi.as_ref().map_or(-1, |multi| multi.len() as i64),
         input.bytes.len(),
         input.bytes.capacity() - input.bytes.len(),
@@ -47,6 +51,7 @@ fn flags(session: &Session) -> String {
     let flags: String = [
         (matches!(session.kind, SessionKind::Replica | SessionKind::Feed), 'S'),
         (session.monitor, 'O'),
+        (session.is_subscriber(), 'P'),
         (session.multi.is_some(), 'x'),
         (session.blocked.is_some(), 'b'),
         (session.state == State::Closing, 'c'),
@@ -71,6 +76,7 @@ pub fn memory_bytes(session: &Session) -> usize {
         + session.input.spans.capacity() * std::mem::size_of::<crate::resp::Span>()
         + session.replies.memory_bytes()
         + session.unsent_bytes
+        + session.subscription_bytes
         + session.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
         + session.name.capacity()
         + session.lib_name.capacity()
@@ -106,6 +112,7 @@ impl ClientKind {
     fn of(session: &Session) -> ClientKind {
         match session.kind {
             SessionKind::Replica | SessionKind::Feed => ClientKind::Replica,
+            _ if session.is_subscriber() => ClientKind::Pubsub,
             _ => ClientKind::Normal,
         }
     }

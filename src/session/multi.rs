@@ -85,6 +85,8 @@ pub struct Rest {
     pub is_silent: bool,
     /// What the client was owed before EXEC: what it is owed now is the reply of the command that runs.
     pub before: Vec<u8>,
+    /// What it gets behind EXEC's reply: messages of its subscriptions.
+    pub after: Vec<u8>,
     /// Whether the client's connection ends after EXEC's reply: one of the commands has ended its own client.
     pub ends: bool,
 }

@@ -7,6 +7,8 @@ use super::replies::Replies;
 use crate::base::ids::{ClientId, DbIndex};
 use crate::base::time::MonoUs;
 use crate::command::CommandId;
+use crate::config::{OutputBufferLimit, OutputBufferLimits};
+use crate::node::pubsub::{append_message, Counts};
 use crate::resp::decode::Progress;
 use crate::resp::{Proto, Span};
 use crate::shard::OwnedCall;
@@ -43,6 +45,12 @@ pub struct Session {
     pub kind: SessionKind,
     /// What it has said of itself as a replica.
     pub replica: Option<Box<ReplicaInfo>>,
+    /// SUBSCRIBE and its kin.
+    pub subscriptions: Counts,
+    /// What these take on its core.
+    pub subscription_bytes: usize,
+    /// How many of the replies that it waits for are those of PUBLISH.
+    pub publishing: u32,
     /// Bytes received and not yet run.
     pub input: Input,
     /// Replies owed.
@@ -210,6 +218,9 @@ impl Session {
             monitor: false,
             kind: SessionKind::Client,
             replica: None,
+            subscriptions: Counts::default(),
+            subscription_bytes: 0,
+            publishing: 0,
             input: Input::default(),
             replies: Replies::default(),
             multi: None,
@@ -244,10 +255,66 @@ impl Session {
         }
     }
 
+    /// Hands over what somebody else has published. It goes ahead of replies that are still outstanding: a client that
+    /// blocks gets its messages all the same. While EXEC runs it goes behind EXEC's reply, which may be what confirms
+    /// the subscription.
+    #[inline]
+    pub fn push_publication(&mut self, message: &[u8]) {
+        match &mut self.exec {
+            Some(rest) => append_message(message, self.proto, &mut rest.after),
+            None => append_message(message, self.proto, &mut self.replies.out),
+        }
+    }
+
+    /// Hands over what it has published itself, as bytes for the wire: behind the reply that it is owed for that.
+    pub fn push_own_publications(&mut self, messages: &[u8]) {
+        match &mut self.exec {
+            Some(rest) => rest.after.extend_from_slice(messages),
+            None => self.replies.push(messages),
+        }
+    }
+
+    /// The reply of an EXEC that CLIENT REPLY suppresses would take the confirmations of its commands with it, which it
+    /// must not suppress.
+    pub fn keep_for_silent_exec(&mut self, confirmation: &[u8]) {
+        if let Some(rest) = self.exec.as_mut().filter(|rest| rest.is_silent) {
+            rest.after.extend_from_slice(confirmation);
+        }
+    }
+
+    /// Whether it listens to anything.
+    #[inline]
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.total() > 0
+    }
+
+    /// Whether it may run only what has to do with its subscriptions: in RESP2 it could not tell replies from messages.
+    #[inline]
+    pub fn only_listens(&self) -> bool {
+        self.proto == Proto::Resp2 && self.is_subscriber()
+    }
+
     /// Replies that the client has not read yet.
     pub fn owed_bytes(&self) -> usize {
-        let before_exec = self.exec.as_ref().map_or(0, |rest| rest.before.len());
-        self.replies.pending_bytes() + before_exec + self.unsent_bytes
+        let around_exec = self.exec.as_ref().map_or(0, |rest| rest.before.len() + rest.after.len());
+        self.replies.pending_bytes() + around_exec + self.unsent_bytes
+    }
+
+    /// Whether more waits to be read by the client than the limit of its class allows. To be asked whenever it is owed
+    /// more, and now and then: the soft limit counts from the first time that this finds it passed.
+    #[inline]
+    pub fn reads_too_slowly(&mut self, limits: &OutputBufferLimits, now: MonoUs) -> bool {
+        let OutputBufferLimit { hard_bytes, soft_bytes, soft_secs } =
+            if self.is_subscriber() { limits.pubsub } else { limits.normal };
+        let owed = self.owed_bytes() as u64;
+        let is_over_soft = soft_bytes > 0 && owed >= soft_bytes;
+        let since = match self.over_soft_limit_since {
+            Some(since) if is_over_soft => since,
+            _ => now,
+        };
+        self.over_soft_limit_since = is_over_soft.then_some(since);
+        let is_over_hard = hard_bytes > 0 && owed >= hard_bytes;
+        is_over_hard || is_over_soft && now.since(since) > soft_secs.saturating_mul(1_000_000)
     }
 
     /// What to wait for when the client is owed too much: first all of it must be here, then it must leave.
@@ -262,7 +329,8 @@ impl Session {
     /// Recomputes `fast`.
     pub fn refresh_lane(&mut self) {
         let is_ending = matches!(self.state, State::Closing | State::Closed);
-        let is_plain = self.reply_mode == ReplyMode::On && !self.monitor && self.multi.is_none();
+        let is_plain =
+            self.reply_mode == ReplyMode::On && !self.monitor && !self.only_listens() && self.multi.is_none();
         self.fast = self.authenticated && is_plain && !is_ending;
     }
 

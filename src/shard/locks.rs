@@ -19,11 +19,11 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use smallvec::SmallVec;
 
-use crate::base::key::KeyHash;
+use crate::base::key::{AlreadyHashed, KeyHash};
 
 /// How a key, or the whole shard, is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -410,24 +410,6 @@ fn conflicts(others: &[u32; 4], want: Want) -> bool {
         Want::IntentExclusive => shared > 0 || exclusive > 0,
         Want::Shared => intent_exclusive > 0 || exclusive > 0,
         Want::Exclusive => intent_shared > 0 || intent_exclusive > 0 || shared > 0 || exclusive > 0,
-    }
-}
-
-/// The map's keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only u64 keys are hashed here");
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

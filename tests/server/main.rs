@@ -18,6 +18,7 @@ mod money;
 mod moves;
 mod persistence;
 mod protocol;
+mod pubsub;
 mod rdb;
 mod rdb_read;
 mod scan;

@@ -11,7 +11,7 @@ use crate::node::latency_report::{doctor, graph, DoctorContext};
 use crate::node::memory::Footprint;
 use crate::node::slowlog::SlowLog;
 use crate::node::stats::Report;
-use crate::resp::Reply;
+use crate::resp::{Args, Reply};
 
 impl<T: Ticks> Host<T> {
     /// All answers to a session's question are in.
@@ -57,6 +57,11 @@ impl<T: Ticks> Host<T> {
                 Some(Answer::Number(number)) => reply.int(*number),
                 _ => reply.ok(),
             },
+            Purpose::Sum => reply.int(answers.iter().map(Answer::number).sum()),
+            // `announced` concludes it.
+            Purpose::Subscribe { .. } => {}
+            Purpose::Names => write_names(answers, reply),
+            Purpose::Subscribers(names) => write_subscribers(names.as_args(), &answers, reply),
             Purpose::ClientList(ids) => reply.verbatim("txt", client_list(ids, answers).as_bytes()),
             Purpose::ClientSizes => reply.verbatim("txt", client_buckets(&answers).as_bytes()),
             Purpose::ClientKill { is_old_form } => {
@@ -193,11 +198,48 @@ impl<T: Ticks> Host<T> {
 }
 
 impl Answer {
+    fn number(&self) -> i64 {
+        match self {
+            Answer::Number(number) => *number,
+            _ => 0,
+        }
+    }
+
     fn killed(&self) -> u64 {
         match self {
             Answer::Killed { count, .. } => *count,
             _ => 0,
         }
+    }
+}
+
+/// Each name once, in an order that does not depend on the cores.
+fn write_names(answers: Vec<Answer>, reply: &mut Reply<'_>) {
+    let mut all: Vec<Box<[u8]>> = Vec::new();
+    for answer in answers {
+        if let Answer::Names(names) = answer {
+            all.extend(names);
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    reply.array(all.len());
+    all.iter().for_each(|name| reply.bulk(name));
+}
+
+/// The names behind the subcommand, each with how many listen to it.
+fn write_subscribers(args: Args<'_>, answers: &[Answer], reply: &mut Reply<'_>) {
+    let names = args.iter_from(2);
+    let mut sums = vec![0u64; names.len()];
+    for answer in answers {
+        if let Answer::Numbers(numbers) = answer {
+            sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
+        }
+    }
+    reply.array(sums.len() * 2);
+    for (name, sum) in names.zip(sums) {
+        reply.bulk(name);
+        reply.int(sum as i64);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::command::spec::{NodeOp, Run};
 use crate::command::{help, CommandId};
 use crate::config::Asker;
 use crate::node::info::Sections;
+use crate::node::pubsub::Kind;
 use crate::node::save::Request;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::clients::{KillFilter, ListFilter};
@@ -94,6 +95,11 @@ impl<T: Ticks> Host<T> {
                 let order = Self::parse_replicaof(args.at(1), args.at(2))?;
                 return Ok(self.ask_replicaof(index, order));
             }
+            NodeOp::PubsubChannels => names(Kind::Channel, args)?,
+            NodeOp::PubsubShardchannels => names(Kind::Shard, args)?,
+            NodeOp::PubsubNumsub => subscribers(Kind::Channel, args),
+            NodeOp::PubsubShardnumsub => subscribers(Kind::Shard, args),
+            NodeOp::PubsubNumpat => (Purpose::Sum, Query::CountNames(Kind::Pattern)),
             NodeOp::Shutdown => return self.shutdown(index, args),
             NodeOp::Save => return Ok(self.ask_conductor(index, SaveQuery::Request(Request::Save))),
             NodeOp::Bgsave => {
@@ -272,6 +278,19 @@ fn write_constant(op: NodeOp, args: Args<'_>, reply: &mut Reply<'_>) {
         NodeOp::ModuleList => reply.array(0),
         _ => reply.ok(),
     }
+}
+
+/// PUBSUB CHANNELS and SHARDCHANNELS.
+fn names(kind: Kind, args: Args<'_>) -> Result<(Purpose, Query), CommandError> {
+    if args.len() > 3 {
+        return Err(help::subcommand_syntax(args));
+    }
+    Ok((Purpose::Names, Query::Names(kind, args.get(2).map(<[u8]>::to_vec))))
+}
+
+/// PUBSUB NUMSUB and SHARDNUMSUB.
+fn subscribers(kind: Kind, args: Args<'_>) -> (Purpose, Query) {
+    (Purpose::Subscribers(args.to_owned()), Query::Subscribers(kind, args.to_owned()))
 }
 
 /// The database of this number.
