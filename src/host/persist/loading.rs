@@ -699,8 +699,8 @@ impl<T: Ticks> Host<T> {
             *db = DbIndex(number.unwrap_or(0));
             return db.0 < self.command_options.databases;
         }
-        // The parts of a transaction are all there, or it was cut off.
-        if args.is(0, "multi") || args.is(0, "exec") {
+        // The parts of a transaction are all there, or it was cut off. PING is for replicas.
+        if args.is(0, "multi") || args.is(0, "exec") || args.is(0, "ping") {
             return true;
         }
         let Some(command) = self.table.find(args.at(0)) else { return false };
@@ -874,7 +874,9 @@ fn is_rdb_name(task: &Task) -> bool {
 fn may_stand_in_log(spec: &Spec, argc: usize) -> bool {
     let is_known = match spec.run {
         Run::Shard(..) => !spec.flags.has(Flags::BLOCKING),
-        Run::Session(op) => matches!(op, SessionOp::Select | SessionOp::Multi | SessionOp::Exec),
+        Run::Session(op) => {
+            matches!(op, SessionOp::Select | SessionOp::Multi | SessionOp::Exec | SessionOp::Ping)
+        }
         Run::Node(_) | Run::Container => false,
     };
     is_known && spec.takes(argc)
