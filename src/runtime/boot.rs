@@ -402,7 +402,16 @@ fn lock(config: &Config) -> Result<Option<folder::Lock>, Refusal> {
     if persistence.save.0.is_empty() && !persistence.appendonly {
         return Ok(None);
     }
-    folder::lock(&persistence.dbfilename.to_string()).map(Some).map_err(Refusal::Start)
+    folder::lock(Path::new("."), &persistence.dbfilename.to_string()).map(Some).map_err(|error| {
+        let remedy = match error {
+            folder::LockError::Taken(..) => {
+                ". Give this one another folder with --dir, other names with --dbfilename and --appenddirname, or no \
+                 files with --save '' --appendonly no"
+            }
+            folder::LockError::Failed(_) => "",
+        };
+        Refusal::Start(format!("{error}{remedy}"))
+    })
 }
 
 /// What is loaded. What is left over from something that did not come to its end is removed.
@@ -415,7 +424,7 @@ fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
         dbfilename: persistence.dbfilename.to_string(),
         shards,
     };
-    let plan = Plan::make(&folder::Disk, &options).map_err(Refusal::Start)?;
+    let plan = Plan::make(&folder::Disk(".".into()), &options).map_err(Refusal::Start)?;
     plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
     if persistence.appendonly {
         std::fs::create_dir_all(&plan.aof_folder).map_err(|error| {
@@ -425,6 +434,7 @@ fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
             ))
         })?;
     }
+    folder::keep(&plan.kept).map_err(Refusal::Start)?;
     folder::remove_leftovers(&plan.leftovers);
     Ok(plan)
 }

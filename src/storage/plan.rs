@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::aofset::{folder_named, AofSet, ShardFolder, TOP_MANIFEST};
 use super::manifest::Manifest;
-use super::snapshots::{is_file_name, manifest_name, Replaced, SnapshotSet};
+use super::snapshots::{file_named, kept, manifest_name, newest_whole, Replaced, SnapshotSet};
 use crate::base::ids::ShardId;
 
 /// The folder, as the planner looks at it.
@@ -107,12 +107,17 @@ pub struct Plan {
     pub aof: AofStart,
     /// The generation that counts, or zero; one that begins later, by CONFIG SET, has the next number.
     pub generation: u64,
-    /// The number of the snapshot that is there.
+    /// The number of the snapshot that is there, whether it is loaded or not.
     pub snapshot_id: u64,
+    /// Its files: the next snapshot makes them needless.
+    pub snapshot: Vec<String>,
     /// A stock snapshot that lies there: the next snapshot makes it out of date.
     pub stock: Option<Replaced>,
     /// Files that nothing names: left over.
     pub leftovers: Vec<PathBuf>,
+    /// Files that nothing names and that may be all that is left of the data: they are given another name, under which
+    /// nothing removes them (`snapshots::kept`).
+    pub kept: Vec<String>,
     /// The folder of the append-only file.
     pub aof_folder: PathBuf,
     /// What people should know.
@@ -131,8 +136,10 @@ impl Plan {
             aof: AofStart::Off,
             generation: 0,
             snapshot_id: 0,
+            snapshot: Vec::new(),
             stock: None,
             leftovers: Vec::new(),
+            kept: Vec::new(),
             aof_folder: aof_folder.clone(),
             notes: Vec::new(),
         };
@@ -145,8 +152,9 @@ impl Plan {
             None => None,
         };
         plan.generation = set.map_or(0, |set| set.generation);
-        let snapshots = plan.find_snapshots(folder, options)?;
+        let (snapshots, note) = plan.find_snapshots(folder, options)?;
         if !options.appendonly {
+            plan.notes.extend(note);
             plan.load = snapshots;
             return Ok(plan);
         }
@@ -206,23 +214,26 @@ impl Plan {
         if snapshots != Load::Nothing {
             plan.notes.push("The AOF is on but there is none yet: it begins with the snapshot".to_owned());
         }
+        plan.notes.extend(note);
         plan.load = snapshots;
         Ok(plan)
     }
 
-    fn find_snapshots(&mut self, folder: &dyn Folder, options: &PlanOptions) -> Result<Load, String> {
+    /// The snapshot that is there, and what people should know if it is loaded.
+    fn find_snapshots(
+        &mut self,
+        folder: &dyn Folder,
+        options: &PlanOptions,
+    ) -> Result<(Load, Option<String>), String> {
         let stock_path = PathBuf::from(&options.dbfilename);
         let stock = folder.stat(&stock_path).map(|(bytes, modified_ns)| Replaced { bytes, modified_ns });
         self.stock = stock;
         let manifest = manifest_name(&options.dbfilename);
         let names = folder.list(Path::new("."));
-        let ours = names.iter().filter(|name| is_file_name(&options.dbfilename, name));
+        let ours = names.iter().filter(|name| file_named(&options.dbfilename, name).is_some());
+        let ours: Vec<String> = ours.cloned().collect();
         let Some(text) = folder.read(Path::new(&manifest))? else {
-            self.leftovers.extend(ours.map(PathBuf::from));
-            let Some(Replaced { bytes, .. }) = stock else { return Ok(Load::Nothing) };
-            self.notes.push(format!("Taking over the snapshot {} of a stock server", options.dbfilename));
-            let file = LoadFile { path: stock_path, bytes, cut: 0, is_last: true };
-            return Ok(Load::ForeignSnapshots(vec![file]));
+            return Ok(self.find_unnamed(folder, options, ours));
         };
         let set = SnapshotSet::parse(&text)
             .map_err(|reason| format!("The snapshot's manifest {manifest}: {reason}"))?;
@@ -251,13 +262,57 @@ impl Plan {
                 Some((bytes, _)) => files.push(LoadFile { path, bytes, cut: 0, is_last: true }),
             }
         }
-        let is_named = |name: &&String| set.files.iter().any(|file| file.name == **name);
-        self.leftovers.extend(ours.filter(|name| !is_named(name)).map(PathBuf::from));
         self.snapshot_id = set.id;
-        Ok(match set.shards() == options.shards {
-            true => Load::OwnSnapshots(files),
-            false => Load::ForeignSnapshots(files),
-        })
+        self.snapshot = set.files.into_iter().map(|file| file.name).collect();
+        self.leftovers.extend(ours.iter().filter(|name| !self.snapshot.contains(name)).map(PathBuf::from));
+        Ok((of_shards(files, options), None))
+    }
+
+    /// Where there is no manifest: a save that did not come to its end never had one, or it was lost. A stock snapshot
+    /// counts if there is one, else the newest of ours that is whole; neither can be told from a loss, so that nothing
+    /// is removed but what never was whole.
+    fn find_unnamed(
+        &mut self,
+        folder: &dyn Folder,
+        options: &PlanOptions,
+        ours: Vec<String>,
+    ) -> (Load, Option<String>) {
+        let is_temporary =
+            |name: &String| file_named(&options.dbfilename, name).is_some_and(|file| file.is_temporary);
+        let (temporary, mut ours): (Vec<_>, Vec<_>) = ours.into_iter().partition(is_temporary);
+        self.leftovers.extend(temporary.into_iter().map(PathBuf::from));
+        let file = |name: &str| {
+            let path = PathBuf::from(name);
+            let (bytes, _) = folder.stat(&path)?;
+            Some(LoadFile { path, bytes, cut: 0, is_last: true })
+        };
+        let manifest = manifest_name(&options.dbfilename);
+        let whole = newest_whole(&options.dbfilename, &ours).filter(|_| self.stock.is_none());
+        let (load, note) = match (file(&options.dbfilename).filter(|_| self.stock.is_some()), whole) {
+            (Some(file), _) => {
+                let note = format!("Taking over the snapshot {} of a stock server", options.dbfilename);
+                (Load::ForeignSnapshots(vec![file]), Some(note))
+            }
+            (None, Some((id, names))) => {
+                let files: Vec<_> = names.iter().filter_map(|name| file(name)).collect();
+                let note = format!(
+                    "{manifest} is not there, but all files of a snapshot are, which is loaded: {}",
+                    names.join(", ")
+                );
+                ours.retain(|name| !names.contains(name));
+                (self.snapshot_id, self.snapshot) = (id, names);
+                (of_shards(files, options), Some(note))
+            }
+            (None, None) => (Load::Nothing, None),
+        };
+        if !ours.is_empty() {
+            self.notes.push(format!(
+                "{manifest} is not there, and these files may be of the snapshot that it named: they are kept as {}",
+                ours.iter().map(|name| kept(name)).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        self.kept = ours;
+        (load, note)
     }
 
     /// Files of the append-only file's folder that no manifest names: of generations that are over or did not begin,
@@ -278,6 +333,14 @@ impl Plan {
                 self.leftovers.push(path);
             }
         }
+    }
+}
+
+/// The snapshot that these files are, one for each shard.
+fn of_shards(files: Vec<LoadFile>, options: &PlanOptions) -> Load {
+    match files.len() == usize::from(options.shards) {
+        true => Load::OwnSnapshots(files),
+        false => Load::ForeignSnapshots(files),
     }
 }
 
@@ -460,6 +523,7 @@ mod tests {
             .with("appendonlydir/g2-0of1/appendonly.aof.1.incr.aof", "")
             .with("appendonlydir/g3-0of2/temp-appendonly.aof.base", "")
             .with("appendonlydir/notes.txt", "")
+            .with("dump-9-0of1.rdb", "")
             .with("temp-dump-9-0of2.rdb", "")
             .with("dump-old.rdb", "");
         let plan = Plan::make(&files, &options(true, 2)).unwrap();
@@ -473,5 +537,45 @@ mod tests {
                 "appendonlydir/g3-0of2/temp-appendonly.aof.base",
             ]
         );
+    }
+
+    #[test]
+    fn files_of_a_snapshot_whose_manifest_is_lost_are_kept() {
+        let mut files = snapshot().with("temp-dump-8-0of2.rdb", "").with("dump-8-1of2.rdb", "c");
+        files.0.remove(Path::new("dump.rdb.manifest"));
+        let plan = Plan::make(&files, &options(false, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::OwnSnapshots(files) if files[1].bytes == 2));
+        assert_eq!(
+            (plan.snapshot_id, &plan.snapshot[..]),
+            (7, &["dump-7-0of2.rdb", "dump-7-1of2.rdb"].map(str::to_owned)[..])
+        );
+        assert_eq!(plan.kept, ["dump-8-1of2.rdb"]);
+        assert_eq!(plan.leftovers, [PathBuf::from("temp-dump-8-0of2.rdb")]);
+        assert!(matches!(Plan::make(&files, &options(true, 3)).unwrap().load, Load::ForeignSnapshots(_)));
+        // One of them is lost, too.
+        files.0.remove(Path::new("dump-7-1of2.rdb"));
+        let plan = Plan::make(&files, &options(false, 2)).unwrap();
+        assert_eq!((plan.load, plan.snapshot_id), (Load::Nothing, 0));
+        assert_eq!(plan.kept, ["dump-7-0of2.rdb", "dump-8-1of2.rdb"]);
+        assert!(
+            plan.notes[0].contains("kept as kept-dump-7-0of2.rdb, kept-dump-8-1of2.rdb"),
+            "{:?}",
+            plan.notes
+        );
+        // A stock snapshot counts: a server that took it over and was killed in its first save never named its own.
+        let mut files = snapshot().with("dump.rdb", "REDIS");
+        files.0.remove(Path::new("dump.rdb.manifest"));
+        let plan = Plan::make(&files, &options(false, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::ForeignSnapshots(files) if files.len() == 1));
+        assert_eq!((plan.kept.len(), plan.snapshot_id), (2, 0));
+    }
+
+    #[test]
+    fn the_snapshot_that_is_there_is_known_also_where_the_log_counts() {
+        let mut files = aof();
+        files.0.extend(snapshot().0);
+        let plan = Plan::make(&files, &options(true, 2)).unwrap();
+        assert!(matches!(plan.load, Load::OwnLogs(_)));
+        assert_eq!((plan.snapshot_id, plan.snapshot.len()), (7, 2));
     }
 }

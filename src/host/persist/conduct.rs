@@ -34,8 +34,8 @@ pub(super) struct Conducting {
     is_cutting: bool,
     /// Of the rewrite under way: shards of which what came before its cut is not known to be on the disk.
     unready: u16,
-    /// What the manifest that is being written is of.
-    naming: Option<Target>,
+    /// What the manifest that is being written is of, and the files of a snapshot that it names.
+    naming: Option<(Target, Vec<String>)>,
     /// The files of the snapshot that counts: the next one makes them needless.
     snapshot: Vec<String>,
     stock: Option<Replaced>,
@@ -88,7 +88,7 @@ impl Conducting {
             is_cutting: false,
             unready: 0,
             naming: None,
-            snapshot: plan.map(snapshot_files).unwrap_or_default(),
+            snapshot: plan.map(|plan| plan.snapshot.clone()).unwrap_or_default(),
             stock: plan.and_then(|plan| plan.stock),
             set,
             generation: plan.map_or(0, |plan| plan.generation),
@@ -99,16 +99,6 @@ impl Conducting {
             summary: Summary::default(),
             stop: Stop::No,
         }
-    }
-}
-
-/// The files of the snapshot that was found.
-fn snapshot_files(plan: &Plan) -> Vec<String> {
-    match &plan.load {
-        Load::OwnSnapshots(files) | Load::ForeignSnapshots(files) if plan.snapshot_id > 0 => {
-            files.iter().map(|file| file.path.display().to_string()).collect()
-        }
-        _ => Vec::new(),
     }
 }
 
@@ -206,18 +196,16 @@ impl<T: Ticks> Host<T> {
 
     fn name(&mut self, target: Target, files: Vec<SnapshotFile>) {
         let Some(conducting) = &mut self.persist.conducting else { return };
-        conducting.naming = Some(target);
+        conducting.naming = Some((target, files.iter().map(|file| file.name.clone()).collect()));
         let file = FileId::first(NAMING);
         let ops = match target {
             Target::Snapshot { id } => {
                 let dbfilename = self.config.persistence.dbfilename.to_string();
                 let manifest = PathBuf::from(manifest_name(&dbfilename));
-                let old = std::mem::take(&mut conducting.snapshot);
-                conducting.snapshot = files.iter().map(|file| file.name.clone()).collect();
                 let set = SnapshotSet { id, files, replaces: conducting.stock };
                 let mut ops = replace(file, &manifest, set.text());
-                ops.extend(old.into_iter().map(|name| FileOp::Remove { path: name.into() }));
-                if conducting.stock.take().is_some() {
+                ops.extend(conducting.snapshot.iter().map(|name| FileOp::Remove { path: name.into() }));
+                if conducting.stock.is_some() {
                     ops.push(FileOp::Remove { path: dbfilename.into() });
                 }
                 ops
@@ -245,7 +233,7 @@ impl<T: Ticks> Host<T> {
             return;
         }
         let Some(conducting) = &mut self.persist.conducting else { return };
-        let Some(target) = conducting.naming.take() else { return };
+        let Some((target, files)) = conducting.naming.take() else { return };
         // Once the manifest has its name the set counts, whether or not the old files could go.
         let renamed = match target {
             Target::Snapshot { .. } => 4,
@@ -259,6 +247,9 @@ impl<T: Ticks> Host<T> {
             }
             Ok(()) => Ok(()),
         };
+        if let (Target::Snapshot { .. }, Ok(())) = (target, &result) {
+            (conducting.snapshot, conducting.stock) = (files, None);
+        }
         let now = self.now;
         self.conduct(|conductor, orders| conductor.named(result, now, orders));
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ringward::base::key::shard_of_key;
 
-use super::super::harness::{words, Value};
+use super::super::harness::{eventually, words, Value};
 use super::{assert_same, kill, saved, survey, Home, SYNCED_AOF};
 
 /// A shard's newest increment.
@@ -302,6 +302,58 @@ fn a_snapshot_of_which_a_file_is_missing_or_changed_is_refused() {
     let (_, log) = home.start(2, &[]).refused_after_loading();
     assert!(log.contains("dump.rdb.manifest"), "{log}");
     assert_eq!(home.files(), whole.files());
+}
+
+#[test]
+fn a_snapshot_whose_manifest_is_lost_is_not() {
+    let whole = snapshot();
+    let names: Vec<_> = whole.files().into_iter().filter(|name| name.ends_with(".rdb")).collect();
+    fs::remove_file(whole.path("dump.rdb.manifest")).unwrap();
+    for shards in [2, 3] {
+        // All its files are there: it is loaded.
+        let home = whole.copy();
+        let server = home.run(shards, &[]);
+        let mut client = server.client();
+        assert_eq!(client.run("DBSIZE").int(), 20, "{shards} shards");
+        assert!(server.log().contains("dump.rdb.manifest is not there, but all files of a snapshot are"));
+        assert!(names.iter().all(|name| home.files().contains(name)));
+        // The next one takes its place.
+        client.ok("SAVE");
+        eventually("it is removed", || !home.path(&names[0]).exists() && !home.path(&names[1]).exists());
+        assert_eq!(home.files().len(), usize::from(shards) + 1);
+        // One of them is not: the others are kept, under a name that nothing removes.
+        let home = whole.copy();
+        fs::remove_file(home.path(&names[1])).unwrap();
+        let kept = format!("kept-{}", names[0]);
+        let before = fs::read(home.path(&names[0])).unwrap();
+        for round in 0..2 {
+            let server = home.run(shards, &[]);
+            assert_eq!(server.log().contains(&kept), round == 0, "{}", server.log());
+            let mut client = server.client();
+            assert_eq!(client.run("DBSIZE").int(), 0);
+            client.ok("SAVE");
+            kill(server);
+            assert_eq!(fs::read(home.path(&kept)).unwrap(), before);
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_made_while_the_log_counts_takes_the_place_of_the_one_before() {
+    let home = snapshot();
+    let snapshots = || {
+        let mut names = home.files();
+        names.retain(|name| name.starts_with("dump-"));
+        names
+    };
+    let before = snapshots();
+    kill(home.run(2, SYNCED_AOF));
+    // Now the log is loaded, and not the snapshot.
+    let server = home.run(2, SYNCED_AOF);
+    assert_eq!(snapshots(), before);
+    server.client().ok("SAVE");
+    eventually("the old ones are removed", || !before.iter().any(|name| home.path(name).exists()));
+    assert_eq!(snapshots().len(), 2);
 }
 
 #[test]
