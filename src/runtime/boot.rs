@@ -22,7 +22,7 @@ use super::core::{Core, Post};
 use super::listen::{self, Listener};
 use super::mesh::Mesh;
 use super::ring::Ring;
-use super::{daemon, folder, log};
+use super::{daemon, exchange, folder, log};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::command::Table;
@@ -201,6 +201,9 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What a tool ends with whose arguments cannot be understood.
+const USAGE_EXIT_CODE: u8 = 2;
+
 /// The whole life of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let invocation = match config::parse_arguments(arguments) {
@@ -208,6 +211,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
+        Command::Complain(text) => {
+            let _ = io::stderr().write_all(text.as_bytes());
+            return ExitCode::from(USAGE_EXIT_CODE);
+        }
+        Command::Tool(tool) => return exchange::run(&tool),
         Command::Run(invocation) => invocation,
     };
     match start(&invocation) {
@@ -563,7 +571,7 @@ fn system_memory_bytes() -> u64 {
 }
 
 /// An error as the C library words it.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -1,5 +1,5 @@
-//! The server's folder where no core runs: what the planner asks of it, and the lock that keeps two servers, or a server
-//! and a tool, from using the same files.
+//! The server's folder where no core runs: what the planner asks of it, and the lock that keeps two servers, or a
+//! server and a tool, from using the same files.
 
 use std::fmt;
 use std::fs::{self, File};

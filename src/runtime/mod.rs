@@ -13,6 +13,7 @@ pub mod connections;
 pub mod core;
 pub mod daemon;
 pub mod disk;
+pub mod exchange;
 pub mod folder;
 pub mod listen;
 pub mod log;

@@ -17,7 +17,7 @@ fn random(salt: u64) -> Random {
 }
 
 /// The files of a redis-server that was filled, with a rewrite on the way, and killed; and what it had.
-fn of_redis(args: &[&str], salt: u64) -> (Home, Survey) {
+pub(super) fn of_redis(args: &[&str], salt: u64) -> (Home, Survey) {
     let home = Home::new();
     let peer = Peer::start_in(home.folder.clone(), args);
     let mut client = peer.client();
@@ -111,7 +111,7 @@ fn a_log_that_does_not_fit_into_maxmemory_is_loaded_all_the_same() {
     }
 }
 
-fn checked(program: &str, args: &[&str], folder: &Path, good: &str) {
+pub(super) fn checked(program: &str, args: &[&str], folder: &Path, good: &str) {
     let output = Command::new(program).args(args).current_dir(folder).output().expect(program);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains(good), "{program} {args:?}: {text}");

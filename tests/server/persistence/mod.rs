@@ -6,6 +6,7 @@
 //! * `full`: disks that are full, folders that cannot be written.
 //! * `exchange`: files of a stock redis-server are loaded here, and ours there.
 //! * `loading`: what clients are told before the data is there.
+//! * `tools`: one file of a snapshot of all shards, and the way back.
 //!
 //! `RINGWARD_CRASHES` is how often the crash tests kill a server, all together.
 
@@ -15,6 +16,7 @@ mod faults;
 mod full;
 mod loading;
 mod restart;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
