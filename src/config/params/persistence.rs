@@ -68,7 +68,7 @@ section! {
         /// Whether a rewritten log begins with a snapshot.
         "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, (), MUTABLE, Live;
         /// Whether the log has time stamps.
-        "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, (), MUTABLE, Later(4);
+        "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, (), MUTABLE, Live;
         /// Whether a rewrite is forced to disk piece by piece.
         "aof-rewrite-incremental-fsync" => aof_rewrite_incremental_fsync: bool = true, (), MUTABLE,
             Meaningless(INCREMENTAL);

@@ -831,10 +831,9 @@ impl<T: Ticks> Host<T> {
             return;
         };
         let newest = loading.newest_cut();
-        let Some(aof) = &mut self.persist.shards[place].aof else { return };
+        let Some(aof) = &self.persist.shards[place].aof else { return };
         if aof.newest_cut() < newest {
-            aof.cut(newest);
-            return;
+            return self.cut_aof(place, newest);
         }
         loading.opening -= 1;
         if loading.opening == 0 {

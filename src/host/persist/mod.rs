@@ -27,7 +27,7 @@ use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::time::{Now, Ticks};
 use crate::config::{Config, Fsync};
-use crate::journal::REPLAY_TIME;
+use crate::journal::{Annotation, REPLAY_TIME};
 use crate::node::save::Target;
 use crate::node::stats::FilesReport;
 use crate::session::admit::AOF_FAILING;
@@ -92,6 +92,8 @@ struct ShardFiles {
     is_ending: bool,
     /// Records on their way to the append-only file; kept for its memory.
     records: Vec<u8>,
+    /// The second that the increment's last time stamp tells; zero where it has none.
+    stamped_secs: u64,
 }
 
 /// Why writes are refused.
@@ -178,6 +180,11 @@ impl Persistence {
     }
 }
 
+/// The second of the Unix epoch.
+fn unix_secs(now: Now) -> u64 {
+    u64::try_from(now.unix_us.div_euclid(1_000_000)).unwrap_or(0)
+}
+
 /// `appendfsync` and `no-appendfsync-on-rewrite`.
 fn aof_options(config: &Config) -> AofOptions {
     AofOptions {
@@ -256,19 +263,36 @@ impl<T: Ticks> Host<T> {
         self.persist.shards[place].askers = askers;
     }
 
-    /// Gives a shard's records to its append-only file.
+    /// Gives a shard's records to its append-only file; with `aof-timestamp-enabled` the first of each second behind a
+    /// line that tells it.
     fn hand_over(&mut self, place: usize) {
         let files = &mut self.persist.shards[place];
         let Some(aof) = &mut files.aof else { return };
         let journal = &mut self.shards[place].journal;
         if !journal.pending().is_empty() {
+            if self.config.persistence.aof_timestamp_enabled {
+                let secs = unix_secs(self.now);
+                if secs > files.stamped_secs {
+                    files.stamped_secs = secs;
+                    Annotation::Time(secs).write(&mut files.records);
+                }
+            }
             for (at, core, number) in journal.take_marks() {
                 if self.persist.holds {
-                    aof.begin_barrier(at, (core.0, number));
+                    aof.begin_barrier(files.records.len() + at, (core.0, number));
                 }
             }
             journal.take_pending(&mut files.records);
             aof.append(&mut files.records);
+        }
+    }
+
+    /// What is appended from now on to a shard's append-only file belongs to the increment of this number.
+    fn cut_aof(&mut self, place: usize, cut: u64) {
+        let files = &mut self.persist.shards[place];
+        files.stamped_secs = 0;
+        if let Some(aof) = &mut files.aof {
+            aof.cut(cut);
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use super::{aof_options, PersistMail};
+use super::{aof_options, unix_secs, PersistMail};
 use crate::base::ids::CoreId;
 use crate::base::time::Ticks;
 use crate::host::host::{lfu_options, Host};
@@ -88,8 +88,8 @@ impl<T: Ticks> Host<T> {
                     self.shards[place].set_recording(true);
                 }
                 self.hand_over(place);
-                let Some(aof) = &mut self.persist.shards[place].aof else { return };
-                aof.cut(cut);
+                self.cut_aof(place, cut);
+                let Some(aof) = &self.persist.shards[place].aof else { return };
                 (Target::Rewrite { cut, begins }, String::new(), aof.folder().temporary_base())
             }
         };
@@ -127,7 +127,8 @@ impl<T: Ticks> Host<T> {
         let persistence = &self.config.persistence;
         let is_base = matches!(target, Target::Rewrite { .. });
         if is_base && !persistence.aof_use_rdb_preamble {
-            return Box::new(crate::journal::rewrite::CommandsSink::new(self.now.unix_ms()));
+            let stamp = persistence.aof_timestamp_enabled.then(|| unix_secs(self.now));
+            return Box::new(crate::journal::rewrite::CommandsSink::new(self.now.unix_ms(), stamp));
         }
         Box::new(rdb::SnapshotFileSink::new(rdb::FileOptions {
             compress: persistence.rdbcompression,
