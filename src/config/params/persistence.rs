@@ -25,7 +25,7 @@ section! {
         "stop-writes-on-bgsave-error" => stop_writes_on_bgsave_error: bool = true, (), MUTABLE, Live;
         /// Whether a snapshot compresses strings.
         "rdbcompression" => rdbcompression: bool = true, (), MUTABLE, Live;
-        /// Whether a snapshot ends with a checksum.
+        /// Whether a snapshot ends with a checksum, and whether that is compared when one is loaded.
         "rdbchecksum" => rdbchecksum: bool = true, (), IMMUTABLE, Live;
         /// Whether a snapshot that only served a full sync is removed.
         "rdb-del-sync-files" => rdb_del_sync_files: bool = false, (), MUTABLE,

@@ -509,7 +509,8 @@ impl<T: Ticks> Host<T> {
             };
             reading.content = match rdb::is_snapshot(first) || is_rdb_name(&reading.task) {
                 // If it is none the reader says so.
-                true => Content::Snapshot(Box::default()),
+                true if self.config.persistence.rdbchecksum => Content::Snapshot(Box::default()),
+                true => Content::Snapshot(Box::new(rdb::Reader::without_checksum())),
                 // They come later, on core 0.
                 false if reading.task.kind == TaskKind::ForeignSnapshot => return Ok(Taken::All),
                 false => Content::Commands(Box::new(journal::Reader::new(reading.task.from))),

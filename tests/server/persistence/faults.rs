@@ -305,6 +305,28 @@ fn a_snapshot_of_which_a_file_is_missing_or_changed_is_refused() {
 }
 
 #[test]
+fn a_checksum_is_not_looked_at_where_there_are_to_be_none() {
+    let whole = snapshot();
+    let files: Vec<_> = whole.files().into_iter().filter(|name| name.ends_with(".rdb")).collect();
+    for (shards, name) in [(2, &files[0]), (3, &files[1])] {
+        let home = whole.copy();
+        let file = fs::File::options().write(true).open(home.path(name)).unwrap();
+        // In the middle of a value.
+        file.write_all_at(b"#", len(&home.path(name)) - 15).unwrap();
+        let (_, log) = home.start(shards, &[]).refused_after_loading();
+        assert!(log.contains("the checksum is"), "{log}");
+        let server = home.run(shards, &["--rdbchecksum", "no"]);
+        let mut client = server.client();
+        assert_eq!(client.run("DBSIZE").int(), 20);
+        // What is saved now has none, and is loaded by those who want one: zero is none.
+        client.ok("SAVE");
+        kill(server);
+        let server = home.run(shards, &[]);
+        assert_eq!(server.client().run("DBSIZE").int(), 20);
+    }
+}
+
+#[test]
 fn a_snapshot_whose_manifest_is_lost_is_not() {
     let whole = snapshot();
     let names: Vec<_> = whole.files().into_iter().filter(|name| name.ends_with(".rdb")).collect();
