@@ -431,6 +431,7 @@ fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
         aof_name: persistence.appendfilename.to_string(),
         dbfilename: persistence.dbfilename.to_string(),
         shards,
+        keeps_history: persistence.aof_disable_auto_gc,
     };
     let plan = Plan::make(&folder::Disk(".".into()), &options).map_err(Refusal::Start)?;
     plan.notes.iter().for_each(|note| tracing::warn!("{note}"));

@@ -41,6 +41,7 @@ impl Export {
             aof_name: String::new(),
             dbfilename: dbfilename.to_owned(),
             shards: 1,
+            keeps_history: false,
         };
         let plan = Plan::make(folder, &options)?;
         let log = log(folder)?;
@@ -102,6 +103,7 @@ fn bases(folder: &dyn Folder, dbfilename: &str, at: &str, set: AofSet) -> Result
         aof_name: aof_name.unwrap_or("appendonly.aof").to_owned(),
         dbfilename: dbfilename.to_owned(),
         shards: set.shards,
+        keeps_history: false,
     };
     let Load::OwnLogs(logs) = Plan::make(folder, &options)?.load else {
         return Err(format!("the append-only file in {at} is not whole"));

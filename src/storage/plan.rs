@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::aofset::{folder_named, AofSet, ShardFolder, TOP_MANIFEST};
 use super::manifest::Manifest;
+use super::op::FileOp;
 use super::snapshots::{file_named, kept, manifest_name, newest_whole, Replaced, SnapshotSet};
 use crate::base::ids::ShardId;
 
@@ -46,6 +47,8 @@ pub struct PlanOptions {
     pub dbfilename: String,
     /// How many shards there are now.
     pub shards: u16,
+    /// `aof-disable-auto-gc`: whether the logs of generations that are over stay.
+    pub keeps_history: bool,
 }
 
 /// A file to be loaded.
@@ -115,6 +118,8 @@ pub struct Plan {
     pub stock: Option<Replaced>,
     /// Files that nothing names: left over.
     pub leftovers: Vec<PathBuf>,
+    /// What removes the append-only file that is there, once another generation counts.
+    pub old_logs: Vec<FileOp>,
     /// Files that nothing names and that may be all that is left of the data: they are given another name, under which
     /// nothing removes them (`snapshots::kept`).
     pub kept: Vec<String>,
@@ -139,6 +144,7 @@ impl Plan {
             snapshot: Vec::new(),
             stock: None,
             leftovers: Vec::new(),
+            old_logs: Vec::new(),
             kept: Vec::new(),
             aof_folder: aof_folder.clone(),
             notes: Vec::new(),
@@ -154,6 +160,7 @@ impl Plan {
         plan.generation = set.map_or(0, |set| set.generation);
         let (snapshots, note) = plan.find_snapshots(folder, options)?;
         if !options.appendonly {
+            plan.old_logs = plan.removal(folder, |_| true);
             plan.notes.extend(note);
             plan.load = snapshots;
             return Ok(plan);
@@ -191,6 +198,7 @@ impl Plan {
                 plan.aof = AofStart::Resume(set);
                 plan.load = Load::OwnLogs(logs);
             } else {
+                plan.old_logs = plan.removal(folder, |of| of == set);
                 plan.notes.push(format!(
                     "The AOF was written by {} shards and is taken over by {}",
                     set.shards, options.shards
@@ -320,11 +328,14 @@ impl Plan {
     fn find_leftovers(&mut self, folder: &dyn Folder, options: &PlanOptions, set: AofSet, logs: &[Log]) {
         for name in folder.list(&self.aof_folder) {
             let Some((of, shard)) = folder_named(&name) else { continue };
+            if options.keeps_history && of.generation < set.generation {
+                continue;
+            }
             let path = self.aof_folder.join(&name);
             let log = logs.get(shard.index()).filter(|_| of == set);
             let manifest = format!("{}.manifest", options.aof_name);
             for name in folder.list(&path) {
-                let is_named = |log: &Log| log.manifest.members().any(|member| member.name == name);
+                let is_named = |log: &Log| log.manifest.named().any(|member| member.name == name);
                 if log.is_none_or(|log| !is_named(log) && name != manifest) {
                     self.leftovers.push(path.join(name));
                 }
@@ -333,6 +344,20 @@ impl Plan {
                 self.leftovers.push(path);
             }
         }
+    }
+
+    /// What removes the folders of some generations.
+    fn removal(&self, folder: &dyn Folder, is_old: impl Fn(AofSet) -> bool) -> Vec<FileOp> {
+        let mut ops = Vec::new();
+        for name in folder.list(&self.aof_folder) {
+            let path = self.aof_folder.join(&name);
+            if folder_named(&name).is_some_and(|(of, _)| is_old(of)) {
+                let files = folder.list(&path).into_iter().map(|name| path.join(name));
+                ops.extend(files.map(|path| FileOp::Remove { path }));
+                ops.push(FileOp::RemoveFolder { path });
+            }
+        }
+        ops
     }
 }
 
@@ -413,6 +438,7 @@ mod tests {
             aof_name: "appendonly.aof".to_owned(),
             dbfilename: "dump.rdb".to_owned(),
             shards,
+            keeps_history: false,
         }
     }
 
@@ -577,5 +603,50 @@ mod tests {
         let plan = Plan::make(&files, &options(true, 2)).unwrap();
         assert!(matches!(plan.load, Load::OwnLogs(_)));
         assert_eq!((plan.snapshot_id, plan.snapshot.len()), (7, 2));
+    }
+
+    #[test]
+    fn a_log_that_is_over_once_another_begins_is_known() {
+        let removed = |plan: &Plan| {
+            let ops = plan.old_logs.iter().map(|op| match op {
+                FileOp::Remove { path } | FileOp::RemoveFolder { path } => path.display().to_string(),
+                other => panic!("{other:?}"),
+            });
+            ops.filter(|path| path.contains("g3-1of2")).collect::<Vec<_>>()
+        };
+        let all = [
+            "appendonlydir/g3-1of2/appendonly.aof.2.base.rdb",
+            "appendonlydir/g3-1of2/appendonly.aof.2.incr.aof",
+            "appendonlydir/g3-1of2/appendonly.aof.manifest",
+            "appendonlydir/g3-1of2",
+        ];
+        assert_eq!(removed(&Plan::make(&aof(), &options(false, 2)).unwrap()), all);
+        assert_eq!(removed(&Plan::make(&aof(), &options(true, 3)).unwrap()), all);
+        assert_eq!(Plan::make(&aof(), &options(true, 2)).unwrap().old_logs, []);
+    }
+
+    #[test]
+    fn history_is_not_left_over_where_it_is_kept() {
+        let manifest = "file b seq 2 type b\nfile h seq 1 type h\nfile i seq 2 type i\n";
+        let files = aof()
+            .with("appendonlydir/g3-0of2/appendonly.aof.manifest", manifest)
+            .with("appendonlydir/g3-0of2/b", "")
+            .with("appendonlydir/g3-0of2/h", "")
+            .with("appendonlydir/g3-0of2/i", "")
+            .with("appendonlydir/g2-0of1/old", "")
+            .with("appendonlydir/g4-0of1/new", "");
+        let leftovers = |keeps_history: bool| {
+            let plan = Plan::make(&files, &PlanOptions { keeps_history, ..options(true, 2) }).unwrap();
+            let of_others = plan.leftovers.iter().filter(|path| !path.starts_with("appendonlydir/g3-0of2"));
+            assert!(!plan.leftovers.contains(&PathBuf::from("appendonlydir/g3-0of2/h")));
+            of_others.map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        // What never counted is none.
+        let new = ["appendonlydir/g4-0of1/new", "appendonlydir/g4-0of1"];
+        assert_eq!(leftovers(true), new);
+        assert_eq!(
+            leftovers(false),
+            [&["appendonlydir/g2-0of1/old", "appendonlydir/g2-0of1"][..], &new].concat()
+        );
     }
 }

@@ -73,7 +73,7 @@ section! {
         "aof-rewrite-incremental-fsync" => aof_rewrite_incremental_fsync: bool = true, (), MUTABLE,
             Meaningless(INCREMENTAL);
         /// Whether the files of the log before the last rewrite are kept.
-        "aof-disable-auto-gc" => aof_disable_auto_gc: bool = false, (), MUTABLE | HIDDEN, Later(4);
+        "aof-disable-auto-gc" => aof_disable_auto_gc: bool = false, (), MUTABLE | HIDDEN, Live;
     }
 }
 

@@ -806,7 +806,8 @@ impl<T: Ticks> Host<T> {
             let kept: Vec<_> =
                 log.manifest.increments.iter().filter(|file| file.seq <= cut).cloned().collect();
             let dropped = log.manifest.increments[kept.len()..].to_vec();
-            let manifest = Manifest { base: log.manifest.base.clone(), increments: kept };
+            let history = log.manifest.history.clone();
+            let manifest = Manifest { base: log.manifest.base.clone(), increments: kept, history };
             let base_bytes = log.base.as_ref().map_or(0, |base| base.bytes);
             let before = log.increments.iter().filter(|file| file.cut < cut).map(|file| file.bytes);
             let increments_bytes = before.sum::<u64>() + length;

@@ -15,6 +15,8 @@ mod conduct;
 mod holds;
 mod loading;
 mod saving;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -34,7 +36,7 @@ use crate::session::admit::AOF_FAILING;
 use crate::session::Wait;
 use crate::storage::aof::{Aof, AofEvent, AofOptions, SyncPolicy};
 use crate::storage::aofset::AofSet;
-use crate::storage::op::{Job, Outcome, Owner};
+use crate::storage::op::{FileOp, Job, Outcome, Owner};
 use crate::storage::plan::Plan;
 use crate::storage::snapshots::SnapshotFile;
 
@@ -88,7 +90,7 @@ struct ShardFiles {
     dirty_at_cut: u64,
     /// Whether more records wait for the disk than should.
     is_flooded: bool,
-    /// The append-only file goes when everything is on the disk (CONFIG SET appendonly no).
+    /// The append-only file goes when everything is on the disk: it was switched off, or could not begin.
     is_ending: bool,
     /// Records on their way to the append-only file; kept for its memory.
     records: Vec<u8>,
@@ -140,6 +142,9 @@ pub enum PersistMail {
     Flooded(i32),
     /// To all: CONFIG SET appendonly no.
     StopAof,
+    /// To core 0: a shard's append-only file is closed, after `StopAof` or because its generation could not begin. What
+    /// removes its files.
+    Closed(Vec<FileOp>),
     /// To all: everything goes to the disk, and then the process ends.
     Stop,
     /// To core 0: it has.
@@ -194,6 +199,7 @@ fn aof_options(config: &Config) -> AofOptions {
             Fsync::No => SyncPolicy::Never,
         },
         no_sync_on_rewrite: config.persistence.no_appendfsync_on_rewrite,
+        keeps_history: config.persistence.aof_disable_auto_gc,
     }
 }
 
@@ -231,9 +237,7 @@ impl<T: Ticks> Host<T> {
         let flush = self.persist.is_stopping || files.is_ending;
         aof.poll(self.now.mono, flush, &mut self.persist.jobs);
         if files.is_ending && (aof.is_quiet() || aof.is_failing()) {
-            self.persist.jobs.extend(aof.close());
-            (files.aof, files.is_ending) = (None, false);
-            return;
+            return self.close_aof(place);
         }
         let shard = self.shards[place].id();
         let limit = if files.is_flooded { AOF_WAITING_BYTES_MAX / 2 } else { AOF_WAITING_BYTES_MAX };
@@ -261,6 +265,24 @@ impl<T: Ticks> Host<T> {
             askers.clear();
         }
         self.persist.shards[place].askers = askers;
+    }
+
+    /// A shard's append-only file has ended: nothing waits for it any more.
+    #[cold]
+    fn close_aof(&mut self, place: usize) {
+        let shard = self.shards[place].id();
+        let files = &mut self.persist.shards[place];
+        files.is_ending = false;
+        let Some(mut aof) = files.aof.take() else { return };
+        self.persist.jobs.extend(aof.close());
+        if std::mem::take(&mut files.is_flooded) {
+            self.tell_all(|| PersistMail::Flooded(-1));
+        }
+        if aof.is_failing() {
+            self.drop_held(shard);
+            self.tell_trouble(place, None);
+        }
+        self.post(CoreId(0), Rare::Persist(PersistMail::Closed(aof.removal())));
     }
 
     /// Gives a shard's records to its append-only file; with `aof-timestamp-enabled` the first of each second behind a
@@ -385,6 +407,7 @@ impl<T: Ticks> Host<T> {
                 }
             }
             PersistMail::StopAof => self.stop_aof(),
+            PersistMail::Closed(removal) => self.conduct_closed(removal),
             PersistMail::Stop => self.stop_files(),
             PersistMail::Stopped => self.conduct_stopped(),
         }
@@ -455,13 +478,17 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// CONFIG SET appendonly no: what is recorded so far goes to the disk, and no more is recorded.
+    /// The append-only file ends: what is recorded so far goes to the disk, and no more is recorded.
     fn stop_aof(&mut self) {
         for place in 0..self.shards.len() {
             self.hand_over(place);
             self.shards[place].set_recording(false);
-            self.persist.shards[place].is_in_force = false;
-            self.persist.shards[place].is_ending = true;
+            let files = &mut self.persist.shards[place];
+            files.is_in_force = false;
+            files.is_ending = files.aof.is_some();
+            if !files.is_ending {
+                self.post(CoreId(0), Rare::Persist(PersistMail::Closed(Vec::new())));
+            }
         }
         self.refresh_holds();
     }

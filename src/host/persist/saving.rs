@@ -322,19 +322,16 @@ impl<T: Ticks> Host<T> {
 
     /// All shards' parts of a save have ended.
     pub(super) fn save_ended(&mut self, target: Target, is_good: bool) {
-        for files in &mut self.persist.shards {
-            match target {
-                Target::Snapshot { .. } if is_good => files.dirty_saved = files.dirty_at_cut,
-                Target::Rewrite { begins: Some(_), .. } if is_good => files.is_in_force = true,
-                Target::Rewrite { begins: Some(_), .. } => files.aof = None,
-                _ => {}
+        match target {
+            Target::Snapshot { .. } if is_good => {
+                self.persist.shards.iter_mut().for_each(|files| files.dirty_saved = files.dirty_at_cut);
             }
-        }
-        if let Target::Rewrite { begins: Some(_), .. } = target {
-            if !is_good {
-                self.shards.iter_mut().for_each(|shard| shard.set_recording(false));
+            Target::Rewrite { begins: Some(_), .. } if is_good => {
+                self.persist.shards.iter_mut().for_each(|files| files.is_in_force = true);
+                self.refresh_holds();
             }
-            self.refresh_holds();
+            Target::Rewrite { begins: Some(_), .. } => self.stop_aof(),
+            _ => {}
         }
     }
 }
