@@ -60,7 +60,8 @@ pub struct LoadFile {
     pub bytes: u64,
     /// Of an increment the number of its cut, of a base of ours too; zero of others.
     pub cut: u64,
-    /// Whether it is the last of its log: only there may the end be torn.
+    /// Whether it is the last of its log, or of a shard's own log only empty ones follow it: only there may the end be
+    /// torn. (An increment that was named when the one before could not be left stays empty.)
     pub is_last: bool,
 }
 
@@ -171,7 +172,7 @@ impl Plan {
             let logs = (0..set.shards)
                 .map(|shard| {
                     let files = ShardFolder::new(&aof_folder, &options.aof_name, set, ShardId(shard));
-                    log_of(folder, &files.path, &options.aof_name)?.ok_or_else(|| {
+                    log_of(folder, &files.path, &options.aof_name, true)?.ok_or_else(|| {
                         format!(
                             "{} names generation {} of {} shards, but {} is not there",
                             top.display(),
@@ -207,7 +208,7 @@ impl Plan {
             }
             return Ok(plan);
         }
-        if let Some(log) = log_of(folder, &aof_folder, &options.aof_name)? {
+        if let Some(log) = log_of(folder, &aof_folder, &options.aof_name, false)? {
             plan.notes.push(format!("Taking over the AOF of a stock server in {}", aof_folder.display()));
             plan.load = Load::ForeignLogs(vec![log]);
             return Ok(plan);
@@ -370,7 +371,7 @@ fn of_shards(files: Vec<LoadFile>, options: &PlanOptions) -> Load {
 }
 
 /// The log of which a manifest in this folder tells.
-fn log_of(folder: &dyn Folder, path: &Path, name: &str) -> Result<Option<Log>, String> {
+fn log_of(folder: &dyn Folder, path: &Path, name: &str, is_own: bool) -> Result<Option<Log>, String> {
     let at = path.join(format!("{name}.manifest"));
     let Some(text) = folder.read(&at)? else { return Ok(None) };
     let manifest =
@@ -388,8 +389,11 @@ fn log_of(folder: &dyn Folder, path: &Path, name: &str) -> Result<Option<Log>, S
         .iter()
         .map(|member| file(&member.name, member.seq))
         .collect::<Result<Vec<_>, _>>()?;
-    if let Some(last) = increments.last_mut() {
-        last.is_last = true;
+    for increment in increments.iter_mut().rev() {
+        increment.is_last = true;
+        if increment.bytes > 0 || !is_own {
+            break;
+        }
     }
     Ok(Some(Log { base, increments, manifest }))
 }

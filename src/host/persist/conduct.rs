@@ -558,6 +558,12 @@ impl<T: Ticks> Host<T> {
                 conducting.summary.bytes
             );
         }
+        if conducting.summary.errors > 0 {
+            tracing::warn!(
+                "{} commands of the log were answered with errors, and did nothing: see the lines above",
+                conducting.summary.errors
+            );
+        }
         let Some(loading) = &self.persist.loading else { return };
         let now = self.now;
         match loading.plan().aof {

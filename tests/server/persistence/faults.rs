@@ -91,6 +91,103 @@ fn a_torn_record_is_refused_where_truncated_logs_are() {
     assert_eq!(len(&path), full - 3, "a refused file is left as it is");
 }
 
+/// As a switch of increments leaves it whose manifest got its name, and that failed then: records go on to the old one.
+#[test]
+fn the_last_increment_with_records_may_be_torn_where_only_empty_ones_follow() {
+    let whole = Home::new();
+    let server = whole.run(2, SYNCED_AOF);
+    let mut client = server.client();
+    let [a, b] = keys_on_both();
+    client.ok(&format!("MSET {a} 1 {b} 1"));
+    client.ok(&format!("MSET {a} 2 {b} 2"));
+    kill(server);
+    for shard in 0..2 {
+        let folder = whole.path(&format!("appendonlydir/g1-{shard}of2"));
+        let manifest = folder.join("appendonly.aof.manifest");
+        let mut text = fs::read_to_string(&manifest).unwrap();
+        for cut in [2, 3] {
+            text += &format!("file appendonly.aof.{cut}.incr.aof seq {cut} type i\n");
+            fs::write(folder.join(format!("appendonly.aof.{cut}.incr.aof")), "").unwrap();
+        }
+        fs::write(&manifest, text).unwrap();
+    }
+    let old = whole.path("appendonlydir/g1-1of2/appendonly.aof.1.incr.aof");
+    let full = len(&old);
+    // Within the last part's MULTI.
+    truncate(&old, full - 16);
+    for shards in [2, 3] {
+        let home = whole.copy();
+        let args = [SYNCED_AOF, &["--aof-load-truncated", "no"]].concat();
+        let (_, log) = home.start(shards, &args).refused_after_loading();
+        assert!(log.contains("appendonly.aof.1.incr.aof: it is whole up to byte"), "{log}");
+        for life in 0..2 {
+            let server = home.run(shards, SYNCED_AOF);
+            assert_eq!(server.log().contains("is torn"), life == 0, "{shards} shards:\n{}", server.log());
+            let mut client = server.client();
+            let expected = [Value::bulk((life + 1).to_string()), Value::bulk("1")];
+            assert_eq!(
+                client.run(&format!("MGET {a} {b}")).items(),
+                expected,
+                "{shards} shards, life {life}"
+            );
+            client.ok(&format!("SET {a} 2"));
+            kill(server);
+        }
+    }
+    // Anything in the increments behind it shows that it was left whole: then it is damaged.
+    let home = whole.copy();
+    fs::write(home.path("appendonlydir/g1-1of2/appendonly.aof.3.incr.aof"), "*1\r\n").unwrap();
+    let (_, log) = home.start(2, SYNCED_AOF).refused_after_loading();
+    assert!(log.contains("appendonly.aof.1.incr.aof: it is whole up to byte"), "{log}");
+}
+
+/// What a foreign log's commands answer is looked at: they did nothing, which somebody should know.
+#[test]
+fn errors_that_the_commands_of_a_log_answer_are_told() {
+    let home = Home::new();
+    let lines =
+        ["SET a x", "INCR a", "MULTI", "SET b 1", "LPUSH b 1", "SADD b 1", "EXEC", "SET c 1", "LPUSH c 1"];
+    let mut log: Vec<u8> = lines.iter().flat_map(|line| words(line)).collect();
+    for number in 0..20 {
+        log.extend(words(&format!("HSET a field{number} {}", "v".repeat(300))));
+    }
+    fs::write(home.path("appendonly.aof"), &log).unwrap();
+    let server = home.run(2, SYNCED_AOF);
+    let text = server.log();
+    let place = |line: &str| {
+        let at = lines.iter().position(|other| *other == line).unwrap();
+        lines[..at].iter().map(|line| words(line).len()).sum::<usize>()
+    };
+    let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    for (line, error) in [
+        ("INCR a", "ERR value is not an integer or out of range"),
+        ("LPUSH b 1", wrong),
+        ("SADD b 1", wrong),
+        ("LPUSH c 1", wrong),
+    ] {
+        let told = format!(
+            "Loading appendonly.aof: the command at byte {} is answered with an error: '{error}' after '{line}'",
+            place(line)
+        );
+        assert!(text.contains(&told), "{told}\n{text}");
+    }
+    assert_eq!(text.matches("is answered with an error").count(), 10, "{text}");
+    assert!(text.contains("24 commands of the log were answered with errors"), "{text}");
+    assert!(text.lines().all(|line| line.len() < 400), "{text}");
+    let mut client = server.client();
+    assert_eq!(client.run("MGET a b c").items(), ["x", "1", "1"].map(Value::bulk));
+    kill(server);
+    // The same in a shard's own log.
+    let home = with_last(&["SET a x"], &[]);
+    let path = increment(&home, 0, 1);
+    let whole = len(&path);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&words("INCR a"), whole).unwrap();
+    let server = home.run(1, SYNCED_AOF);
+    let told = format!("the command at byte {whole} is answered with an error: 'ERR value is not an integer");
+    assert!(server.log().contains(&told), "{}", server.log());
+}
+
 #[test]
 fn damage_in_the_middle_is_refused_with_its_place() {
     let whole = with_last(&["SET a 1", "SET b 2", "SET c 3"], &[]);
