@@ -33,9 +33,9 @@ section! {
         /// Whether a snapshot is forced to disk piece by piece.
         "rdb-save-incremental-fsync" => rdb_save_incremental_fsync: bool = true, (), MUTABLE,
             Meaningless(INCREMENTAL);
-        /// Whether foreign payloads are checked deeply.
+        /// Whether foreign payloads are checked deeply: whatever it says, they are.
         "sanitize-dump-payload" =>
-            sanitize_dump_payload: SanitizeDump = SanitizeDump::No, (), MUTABLE, Later(4);
+            sanitize_dump_payload: SanitizeDump = SanitizeDump::No, (), MUTABLE, Live;
         /// A pause after each saved key.
         "rdb-key-save-delay" => rdb_key_save_delay_us: i32 = 0, int(i32::MIN as i128, INT_MAX), MUTABLE | HIDDEN,
             Meaningless(TEST_AID);
