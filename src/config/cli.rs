@@ -1,9 +1,11 @@
-//! The command line: `ringward [redis.conf] [--directive value ...] [-]`, as redis-server takes it.
+//! The command line: `ringward [redis.conf] [--directive value ...] [-]`, as redis-server takes it; and
+//! `ringward rdb ...`, which is no server (`tool`). A configuration file of that name is called `./rdb`.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt};
 
 use super::{
     line::{quoted, split},
+    tool::{self, NoTool, Tool},
     Text,
 };
 
@@ -12,6 +14,10 @@ use super::{
 pub enum Command {
     /// Print this text and exit.
     Print(String),
+    /// Print this text as an error and exit.
+    Complain(String),
+    /// Run a tool.
+    Tool(Tool),
     /// Run the server.
     Run(Invocation),
 }
@@ -29,7 +35,15 @@ pub struct Invocation {
 
 /// Reads `arguments`, of which the first is the program's name.
 pub fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> Command {
-    let arguments: Vec<Vec<u8>> = arguments.into_iter().skip(1).map(OsString::into_vec).collect();
+    let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "rdb") {
+        return match tool::parse(&arguments[1..]) {
+            Ok(tool) => Command::Tool(tool),
+            Err(NoTool::Help(text)) => Command::Print(text),
+            Err(NoTool::Error(text)) => Command::Complain(text),
+        };
+    }
+    let arguments: Vec<Vec<u8>> = arguments.into_iter().map(OsString::into_vec).collect();
     match arguments.first().map(Vec::as_slice) {
         Some(b"--help" | b"-h") => Command::Print(described().render_help().to_string()),
         Some(b"--version" | b"-v" | b"-V") => Command::Print(described().render_version()),
@@ -49,6 +63,8 @@ fn described() -> clap::Command {
         ("ringward --shards 4 --cores 0-3", "four shards, pinned to four cores"),
         ("ringward --bind 127.0.0.1 -::1 --save \"\"", "directives with several values, or an empty one"),
         ("echo 'maxmemory 128mb' | ringward -", "directives from standard input"),
+        ("ringward rdb merge /data > dump.rdb", "one RDB file of the snapshot of all shards"),
+        ("ringward rdb split --shards 4 --out /data dump.rdb", "and the way back"),
     ] {
         examples += &format!("  {example:<52} {meaning}\n");
     }
@@ -57,7 +73,8 @@ fn described() -> clap::Command {
         .version(version)
         .about("An in-memory server that speaks Redis, on every core, on io_uring.")
         .override_usage(
-            "ringward [redis.conf] [--<directive> <value>...]... [-]\n       ringward --help | --version",
+            "ringward [redis.conf] [--<directive> <value>...]... [-]\n       \
+             ringward rdb <merge | split> [--help]\n       ringward --help | --version",
         )
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -143,7 +160,7 @@ mod tests {
                 reads_stdin,
                 String::from_utf8(options.unwrap_or_default()).unwrap(),
             ),
-            Command::Print(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -178,10 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn tools_are_known_by_their_first_word() {
+        let command = |arguments: &[&str]| {
+            parse_arguments(std::iter::once("ringward").chain(arguments.iter().copied()).map(OsString::from))
+        };
+        assert!(matches!(command(&["rdb", "merge", "/data"]), Command::Tool(Tool::Merge(_))));
+        assert!(matches!(command(&["rdb", "--help"]), Command::Print(text) if text.contains("merge")));
+        assert!(matches!(command(&["rdb", "--port"]), Command::Complain(_)));
+        assert_eq!(run(&["./rdb"]).0, Some("./rdb".to_owned()));
+        assert_eq!(run(&["--dir", "rdb"]).2, "dir \"rdb\" ");
+    }
+
+    #[test]
     fn help_and_version_are_texts() {
         let text = |argument: &str| match parse_arguments(["ringward", argument].map(OsString::from)) {
             Command::Print(text) => text,
-            Command::Run(_) => panic!("{argument} ran"),
+            other => panic!("{argument}: {other:?}"),
         };
         assert!(text("--version").starts_with("Ringward v=0.1.0 "), "{}", text("--version"));
         assert_eq!(text("-v"), text("--version"));

@@ -4,7 +4,8 @@
 //!
 //! * `params`: THE table, a row per directive; `value`, `words`, `special`, `limits`, `places`, `cores`: what values
 //!   there are.
-//! * `line`: quoting; `load`: files, `include` and the command line into a [`Config`]; `cli`: the arguments of `main`.
+//! * `line`: quoting; `load`: files, `include` and the command line into a [`Config`]; `cli`: the arguments of `main`;
+//!   `tool`: those of its tools.
 //! * `query`: CONFIG GET and CONFIG SET; `rewrite`: CONFIG REWRITE, which keeps the file's comments and order.
 //!
 //! Everything is a pure function: files come in through [`Outside`], CONFIG SET returns a new `Config` and leaves to
@@ -24,6 +25,7 @@ mod places;
 mod query;
 mod rewrite;
 mod special;
+mod tool;
 mod value;
 mod words;
 
@@ -40,6 +42,7 @@ pub use self::{
     places::{Addresses, Directory, PrimaryAddress, ReplicaOf},
     query::{set_failed, Asker},
     special::{KeyspaceEvents, OomScores, Percentiles, SavePoint, SavePoints, ShutdownOptions},
+    tool::{MergeTool, SplitTool, Tool},
     value::Text,
     words::{
         AclPubsubDefault, ClusterEndpoint, DisklessLoad, Fsync, LogLevel, MaxmemoryPolicy, OomScoreAdj,

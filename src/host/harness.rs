@@ -17,6 +17,7 @@ use crate::command::Table;
 use crate::config::{Asker, Config, ProtectedAction};
 use crate::session::session::Peer;
 use crate::storage::modeldisk::ModelDisk;
+use crate::storage::op::Job;
 
 /// A counter that goes on by one microsecond at each look, or by more where all is to take long.
 #[derive(Clone, Debug)]
@@ -58,6 +59,9 @@ pub(crate) struct Node {
     ticks: FakeTicks,
     pub(crate) is_shut_down: bool,
     pub(crate) disk: ModelDisk,
+    /// Whether the disk does nothing for now, and what it is to do.
+    pub(crate) is_disk_held: bool,
+    held_jobs: VecDeque<(usize, Job)>,
     /// Why the data set could not be loaded.
     pub(crate) failure: Option<String>,
 }
@@ -116,6 +120,8 @@ impl Node {
             ticks,
             is_shut_down: false,
             disk: ModelDisk::default(),
+            is_disk_held: false,
+            held_jobs: VecDeque::new(),
             failure: None,
         };
         node.advance_us(1_000_000);
@@ -346,10 +352,12 @@ impl Node {
         }
         let (mut jobs, mut effects) = (Vec::new(), Vec::new());
         host.take_jobs(&mut jobs);
-        for job in jobs {
+        self.held_jobs.extend(jobs.into_iter().map(|job| (core, job)));
+        while let Some((core, job)) = if self.is_disk_held { None } else { self.held_jobs.pop_front() } {
             moved = true;
-            host.file_done(self.disk.run(core as u16, job));
+            self.hosts[core].file_done(self.disk.run(core as u16, job));
         }
+        let host = &mut self.hosts[core];
         host.take_effects(&mut effects);
         for effect in effects {
             match effect {

@@ -757,10 +757,11 @@ impl<T: Ticks> Host<T> {
     }
 }
 
-/// Puts a session on the list of those with output, once.
+/// Puts a session on the list of those with output, once. What the server's own sessions are answered goes nowhere: it
+/// is looked at where it stands.
 #[inline]
 pub(super) fn mark_dirty(session: &mut Session, index: u32, dirty: &mut Vec<u32>) {
-    if !session.dirty && !session.replies.out.is_empty() {
+    if !session.dirty && !session.replies.out.is_empty() && session.kind != SessionKind::Internal {
         session.dirty = true;
         dirty.push(index);
     }

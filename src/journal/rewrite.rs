@@ -1,7 +1,7 @@
 //! A key as commands that make it anew: what is recorded of a value that came from elsewhere, and how an AOF is
 //! rewritten without an RDB.
 
-use super::record::{self, words, Sink, Word};
+use super::record::{self, words, Annotation, Sink, Word};
 use crate::base::ids::DbIndex;
 use crate::base::time::UnixMs;
 use crate::ds::list::End;
@@ -59,17 +59,28 @@ pub fn rebuild(sink: &mut impl Sink, key: &[u8], entry: &EntryView<'_>, now: Uni
 #[derive(Debug)]
 pub struct CommandsSink {
     now: UnixMs,
+    /// What the time stamp in front tells, while it is not written.
+    stamp_secs: Option<u64>,
 }
 
 impl CommandsSink {
-    /// Fields of hashes whose time has come at `now` are left out.
-    pub fn new(now: UnixMs) -> Self {
-        CommandsSink { now }
+    /// Fields of hashes whose time has come at `now` are left out. With a second of the Unix epoch it begins with a
+    /// time stamp (`aof-timestamp-enabled`).
+    pub fn new(now: UnixMs, stamp_secs: Option<u64>) -> Self {
+        CommandsSink { now, stamp_secs }
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if let Some(secs) = self.stamp_secs.take() {
+            Annotation::Time(secs).write(out);
+        }
     }
 }
 
 impl SnapshotSink for CommandsSink {
-    fn database(&mut self, _: DbIndex, _: u64, _: u64, _: &mut Vec<u8>) {}
+    fn database(&mut self, _: DbIndex, _: u64, _: u64, out: &mut Vec<u8>) {
+        self.begin(out);
+    }
 
     fn entry(&mut self, db: DbIndex, key: &[u8], entry: &EntryView<'_>, out: &mut Vec<u8>) {
         // Keys come in no order of their databases: each stands alone.
@@ -91,7 +102,9 @@ impl SnapshotSink for CommandsSink {
         Progress::Done
     }
 
-    fn finish(&mut self, _: &mut Vec<u8>) {}
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.begin(out);
+    }
 }
 
 /// Writes that fields of a hash expire.

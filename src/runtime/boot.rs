@@ -22,7 +22,7 @@ use super::core::{Core, Post};
 use super::listen::{self, Listener};
 use super::mesh::Mesh;
 use super::ring::Ring;
-use super::{daemon, folder, log};
+use super::{daemon, exchange, folder, log};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::command::Table;
@@ -201,6 +201,9 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What a tool ends with whose arguments cannot be understood.
+const USAGE_EXIT_CODE: u8 = 2;
+
 /// The whole life of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let invocation = match config::parse_arguments(arguments) {
@@ -208,6 +211,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
+        Command::Complain(text) => {
+            let _ = io::stderr().write_all(text.as_bytes());
+            return ExitCode::from(USAGE_EXIT_CODE);
+        }
+        Command::Tool(tool) => return exchange::run(&tool),
         Command::Run(invocation) => invocation,
     };
     match start(&invocation) {
@@ -402,7 +410,16 @@ fn lock(config: &Config) -> Result<Option<folder::Lock>, Refusal> {
     if persistence.save.0.is_empty() && !persistence.appendonly {
         return Ok(None);
     }
-    folder::lock(&persistence.dbfilename.to_string()).map(Some).map_err(Refusal::Start)
+    folder::lock(Path::new("."), &persistence.dbfilename.to_string()).map(Some).map_err(|error| {
+        let remedy = match error {
+            folder::LockError::Taken(..) => {
+                ". Give this one another folder with --dir, other names with --dbfilename and --appenddirname, or no \
+                 files with --save '' --appendonly no"
+            }
+            folder::LockError::Failed(_) => "",
+        };
+        Refusal::Start(format!("{error}{remedy}"))
+    })
 }
 
 /// What is loaded. What is left over from something that did not come to its end is removed.
@@ -414,8 +431,9 @@ fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
         aof_name: persistence.appendfilename.to_string(),
         dbfilename: persistence.dbfilename.to_string(),
         shards,
+        keeps_history: persistence.aof_disable_auto_gc,
     };
-    let plan = Plan::make(&folder::Disk, &options).map_err(Refusal::Start)?;
+    let plan = Plan::make(&folder::Disk(".".into()), &options).map_err(Refusal::Start)?;
     plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
     if persistence.appendonly {
         std::fs::create_dir_all(&plan.aof_folder).map_err(|error| {
@@ -425,6 +443,7 @@ fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
             ))
         })?;
     }
+    folder::keep(&plan.kept).map_err(Refusal::Start)?;
     folder::remove_leftovers(&plan.leftovers);
     Ok(plan)
 }
@@ -553,7 +572,7 @@ fn system_memory_bytes() -> u64 {
 }
 
 /// An error as the C library words it.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

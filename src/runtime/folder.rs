@@ -1,20 +1,22 @@
-//! The server's folder before the cores run: what the planner asks of it, and the lock that keeps two servers from
-//! using the same files.
+//! The server's folder where no core runs: what the planner asks of it, and the lock that keeps two servers, or a
+//! server and a tool, from using the same files.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::storage::plan::Folder;
+use crate::storage::snapshots::kept;
 
-/// The current folder.
-pub struct Disk;
+/// A folder, from which paths start.
+pub struct Disk(pub PathBuf);
 
 impl Folder for Disk {
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
-        match fs::read(path) {
+        match fs::read(self.0.join(path)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(format!("Can't read {}: {error}", path.display())),
@@ -22,13 +24,13 @@ impl Folder for Disk {
     }
 
     fn stat(&self, path: &Path) -> Option<(u64, u64)> {
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        let metadata = fs::metadata(self.0.join(path)).ok().filter(fs::Metadata::is_file)?;
         let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         Some((metadata.len(), since.map_or(0, |since| since.as_nanos() as u64)))
     }
 
     fn list(&self, path: &Path) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.0.join(path)) else { return Vec::new() };
         let mut names: Vec<String> =
             entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
@@ -43,14 +45,36 @@ fn is_absent(error: &io::Error) -> bool {
 /// Held for as long as the server uses the folder's files.
 pub struct Lock(#[allow(dead_code, reason = "the kernel lets go of the lock when it is closed")] File);
 
-/// Takes the lock of the files that `dbfilename` names.
+/// Why the lock is not to be had.
+#[derive(Debug)]
+pub enum LockError {
+    /// A server has it: the name of the lock, and the folder.
+    Taken(String, String),
+    /// The folder cannot be written, or the file not be locked.
+    Failed(String),
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::Taken(name, folder) => {
+                write!(f, "Another server uses the files of {folder} ({name} is locked)")
+            }
+            LockError::Failed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Takes the lock of the files in a folder that `dbfilename` names.
 ///
 /// # Errors
 /// Another server has it; or the folder cannot be written.
-pub fn lock(dbfilename: &str) -> Result<Lock, String> {
+pub fn lock(folder: &Path, dbfilename: &str) -> Result<Lock, LockError> {
     let name = format!(".{dbfilename}.lock");
-    let folder = std::env::current_dir().map_or_else(|_| ".".to_owned(), |dir| dir.display().to_string());
-    let file = File::create(&name).map_err(|error| format!("Can't write to the folder {folder}: {error}"))?;
+    let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string();
+    let shown = shown.trim_end_matches("/.");
+    let file = File::create(folder.join(&name))
+        .map_err(|error| LockError::Failed(format!("Can't write to the folder {shown}: {error}")))?;
     // SAFETY: the descriptor is open.
     let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
     if result == 0 {
@@ -58,12 +82,21 @@ pub fn lock(dbfilename: &str) -> Result<Lock, String> {
     }
     let error = io::Error::last_os_error();
     Err(match error.raw_os_error() {
-        Some(libc::EWOULDBLOCK) => format!(
-            "Another server uses the files of {folder} ({name} is locked). Give this one another folder with --dir, \
-             other names with --dbfilename and --appenddirname, or no files with --save '' --appendonly no"
-        ),
-        _ => format!("Can't lock {name} in {folder}: {error}"),
+        Some(libc::EWOULDBLOCK) => LockError::Taken(name, shown.to_owned()),
+        _ => LockError::Failed(format!("Can't lock {name} in {shown}: {error}")),
     })
+}
+
+/// Gives other names to files that must not be taken for what they are called.
+///
+/// # Errors
+/// One cannot be renamed: it would be removed later.
+pub fn keep(names: &[String]) -> Result<(), String> {
+    for name in names {
+        let kept = kept(name);
+        fs::rename(name, &kept).map_err(|error| format!("Can't rename {name} to {kept}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Removes what nothing names.

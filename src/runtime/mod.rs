@@ -14,6 +14,7 @@ pub mod core;
 pub mod daemon;
 pub mod dial;
 pub mod disk;
+pub mod exchange;
 pub mod folder;
 pub mod listen;
 pub mod log;

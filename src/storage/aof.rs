@@ -45,6 +45,8 @@ pub struct AofOptions {
     pub policy: SyncPolicy,
     /// `no-appendfsync-on-rewrite`: whether not to sync while a snapshot or a base is written.
     pub no_sync_on_rewrite: bool,
+    /// `aof-disable-auto-gc`: whether what a base makes needless stays, as history.
+    pub keeps_history: bool,
 }
 
 /// What others want to know of it.
@@ -114,6 +116,8 @@ pub struct Aof {
     is_rewriting: bool,
     broken: bool,
     delayed_syncs: u64,
+    /// The newest cut whose increment was begun, whether or not it could be made.
+    newest_begun: u64,
     /// Where parts of transactions begin of which not all parts are known to be on the disk.
     barriers: VecDeque<(u64, TxnNumber)>,
     /// Memory of a write that is over.
@@ -137,10 +141,23 @@ struct Commit {
 enum Work {
     Idle,
     Opening,
-    Writing { bytes: u64, syncs: bool },
-    Failed { retry: MonoUs },
-    Switching { cut: u64, file: FileId },
-    Committing { manifest: Manifest, bytes: u64 },
+    Writing {
+        bytes: u64,
+        syncs: bool,
+    },
+    Failed {
+        retry: MonoUs,
+    },
+    Switching {
+        cut: u64,
+        file: FileId,
+    },
+    Committing {
+        manifest: Manifest,
+        bytes: u64,
+    },
+    /// History is being removed.
+    Clearing,
 }
 
 /// So much is written at once; less when its oldest byte has waited for `GATHER_US`.
@@ -189,6 +206,7 @@ impl Aof {
             is_rewriting: false,
             broken: false,
             delayed_syncs: 0,
+            newest_begun: 0,
             barriers: VecDeque::new(),
             spare: Vec::new(),
         }
@@ -327,6 +345,18 @@ impl Aof {
         Some(self.job(Owner::AofSync, vec![FileOp::Close { file }]))
     }
 
+    /// What removes all its files, once it is closed.
+    pub fn removal(&self) -> Vec<FileOp> {
+        let begun = self.folder.increment(self.newest_begun);
+        let files = self.manifest.named().chain([&begun]).map(|member| self.folder.file(member));
+        let mut temporary = self.folder.manifest().into_os_string();
+        temporary.push(".tmp");
+        let others = [self.folder.temporary_base(), self.folder.manifest(), temporary.into()];
+        let mut ops: Vec<_> = files.chain(others).map(|path| FileOp::Remove { path }).collect();
+        ops.push(FileOp::RemoveFolder { path: self.folder.path.clone() });
+        ops
+    }
+
     /// Whether a sync is under way.
     pub fn is_syncing(&self) -> bool {
         self.syncing.is_some()
@@ -352,15 +382,22 @@ impl Aof {
             || now.since(since) >= GATHER_US
     }
 
+    /// Whether nothing is under way: no job of its can still come to its end.
+    fn is_idle(&self) -> bool {
+        matches!(self.work, Work::Idle | Work::Failed { .. }) && self.syncing.is_none()
+    }
+
     /// Whether everything that was appended is on the disk and nothing is under way: it may be closed.
     pub fn is_quiet(&self) -> bool {
         let is_idle = matches!(self.work, Work::Idle) && self.syncing.is_none();
         is_idle && self.waiting_bytes() == 0 && self.next.is_empty() && self.synced == self.written
     }
 
-    /// Whether it will never be quiet: the disk refuses.
+    /// Whether it will never be quiet, and nothing is under way: the disk refuses, or its first increment could not be
+    /// made.
     pub fn is_failing(&self) -> bool {
-        self.broken || matches!(self.work, Work::Failed { .. })
+        let is_homeless = self.file.is_none() && self.next.is_empty();
+        self.is_idle() && (self.broken || matches!(self.work, Work::Failed { .. }) || is_homeless)
     }
 
     /// What is to be done now. `flush` asks for a sync of all there is, whatever the policy says.
@@ -412,6 +449,7 @@ impl Aof {
         if let Some(next) = self.next.front() {
             let (cut, file) = (next.cut, self.next_file);
             self.open_number();
+            self.newest_begun = cut;
             let member = self.folder.increment(cut);
             let mut manifest = self.manifest.clone();
             manifest.increments.push(member.clone());
@@ -428,18 +466,35 @@ impl Aof {
             self.work = Work::Switching { cut, file };
             return Some(self.job(Owner::AofWrite, ops));
         }
-        let Commit { base, bytes } = self.commit.take()?;
+        let Some(Commit { base, bytes }) = self.commit.take() else { return self.clear_history() };
         let mut manifest = self.manifest.clone();
         manifest.increments.retain(|member| member.seq >= base.seq);
         let old = self.manifest.members().filter(|old| !manifest.increments.contains(old) && **old != base);
-        let needless: Vec<_> = old.map(|member| self.folder.file(member)).collect();
+        manifest.history.extend(old.cloned());
+        let mut needless = Vec::new();
+        if !self.options.keeps_history {
+            needless = std::mem::take(&mut manifest.history);
+        }
         manifest.base = Some(base.clone());
         let mut ops =
             vec![FileOp::Rename { from: self.folder.temporary_base(), to: self.folder.file(&base) }];
         let scratch = self.open_number();
         ops.extend(replace(scratch, &self.folder.manifest(), manifest.text()));
-        ops.extend(needless.into_iter().map(|path| FileOp::Remove { path }));
+        ops.extend(needless.iter().map(|member| FileOp::Remove { path: self.folder.file(member) }));
         self.work = Work::Committing { manifest, bytes };
+        Some(self.job(Owner::AofWrite, ops))
+    }
+
+    /// What was kept as history goes, once it is not to be kept any more. A file that cannot be removed is left over.
+    fn clear_history(&mut self) -> Option<Job> {
+        if self.options.keeps_history || self.manifest.history.is_empty() {
+            return None;
+        }
+        let needless = std::mem::take(&mut self.manifest.history);
+        let scratch = self.open_number();
+        let mut ops = replace(scratch, &self.folder.manifest(), self.manifest.text());
+        ops.extend(needless.iter().map(|member| FileOp::Remove { path: self.folder.file(member) }));
+        self.work = Work::Clearing;
         Some(self.job(Owner::AofWrite, ops))
     }
 
@@ -484,6 +539,8 @@ impl Aof {
             }
             Work::Writing { bytes, syncs } => self.written_done(outcome, (bytes, syncs), now, events),
             Work::Switching { cut, file } => self.switched(outcome.result, (cut, file), events),
+            // The manifest that is there names what there was.
+            Work::Clearing => {}
             Work::Committing { manifest, bytes } => {
                 if let Err(failure) = outcome.result {
                     let renamed_manifest = 5;
@@ -605,7 +662,7 @@ mod tests {
     fn opened(policy: SyncPolicy) -> Aof {
         let set = AofSet { generation: 1, shards: 1 };
         let folder = ShardFolder::new(Path::new("aof"), "a", set, ShardId(0));
-        let options = AofOptions { policy, no_sync_on_rewrite: false };
+        let options = AofOptions { policy, no_sync_on_rewrite: false, keeps_history: false };
         let tag = JobTag { place: 0, owner: Owner::AofWrite };
         let start = (Manifest::default(), 0, Vec::new());
         let (mut aof, job) = Aof::resume(0, folder, options, FileId::first(tag), start, (0, 0));

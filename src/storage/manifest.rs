@@ -5,7 +5,8 @@
 //! file appendonly.aof.2.incr.aof seq 2 type i
 //! ```
 //!
-//! At most one base (`b`), increments (`i`) with growing numbers, and files that are history (`h`), which nobody reads.
+//! At most one base (`b`), increments (`i`) with growing numbers, and files that are history (`h`), which nobody reads:
+//! they stay where `aof-disable-auto-gc` is on.
 //! Lines that begin with `#` are comments. (Redis: aof.c, `aofLoadManifestFromFile`.)
 
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct Manifest {
     pub base: Option<Member>,
     /// What came after it, in order.
     pub increments: Vec<Member>,
+    /// What a base has made needless and that is still there, or may be.
+    pub history: Vec<Member>,
 }
 
 /// A file of a manifest.
@@ -75,7 +78,7 @@ impl Manifest {
                     return Err(fail(at, "Found duplicate base file information"));
                 }
                 b'b' => manifest.base = Some(member),
-                b'h' => {}
+                b'h' => manifest.history.push(member),
                 b'i' => {
                     if manifest.increments.last().is_some_and(|last| last.seq >= member.seq) {
                         return Err(fail(at, "Found a non-monotonic sequence number"));
@@ -107,16 +110,23 @@ impl Manifest {
     /// The manifest as text.
     pub fn text(&self) -> Vec<u8> {
         let base = self.base.iter().map(|member| (member, 'b'));
+        let history = self.history.iter().map(|member| (member, 'h'));
         let increments = self.increments.iter().map(|member| (member, 'i'));
         let lines = base
+            .chain(history)
             .chain(increments)
             .map(|(member, kind)| format!("file {} seq {} type {kind}\n", quoted(&member.name), member.seq));
         lines.collect::<String>().into_bytes()
     }
 
-    /// All files, the base first.
+    /// The files that count, the base first.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.base.iter().chain(&self.increments)
+    }
+
+    /// All files that it names.
+    pub fn named(&self) -> impl Iterator<Item = &Member> {
+        self.members().chain(&self.history)
     }
 }
 
@@ -169,15 +179,23 @@ mod tests {
     #[test]
     fn names_with_blanks_and_quotes_keep_their_form() {
         for name in ["a b", "quo\"te", "back\\slash", "tab\there", "\u{fc}"] {
-            let manifest = Manifest { base: Some(member(name, 1)), increments: vec![member("x", 1)] };
+            let history = vec![member(name, 1)];
+            let manifest =
+                Manifest { base: Some(member(name, 1)), increments: vec![member("x", 1)], history };
             assert_eq!(Manifest::parse(&manifest.text()), Ok(manifest), "{name}");
         }
     }
 
     #[test]
-    fn comments_and_history_are_passed_over() {
+    fn comments_are_passed_over_and_history_is_no_increment() {
         let text = b"# a comment\nfile old seq 1 type h\nfile a seq 2 type i\n";
-        assert_eq!(Manifest::parse(text).unwrap().increments, [member("a", 2)]);
+        let manifest = Manifest::parse(text).unwrap();
+        assert_eq!(
+            (&manifest.increments[..], &manifest.history[..]),
+            (&[member("a", 2)][..], &[member("old", 1)][..])
+        );
+        assert_eq!(manifest.members().count(), 1);
+        assert_eq!(manifest.named().count(), 2);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 
 pub mod aof;
 pub mod aofset;
+pub mod export;
 pub mod manifest;
 pub mod modeldisk;
 pub mod op;

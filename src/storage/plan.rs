@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use super::aofset::{folder_named, AofSet, ShardFolder, TOP_MANIFEST};
 use super::manifest::Manifest;
-use super::snapshots::{is_file_name, manifest_name, Replaced, SnapshotSet};
+use super::op::FileOp;
+use super::snapshots::{file_named, kept, manifest_name, newest_whole, Replaced, SnapshotSet};
 use crate::base::ids::ShardId;
 
 /// The folder, as the planner looks at it.
@@ -46,6 +47,8 @@ pub struct PlanOptions {
     pub dbfilename: String,
     /// How many shards there are now.
     pub shards: u16,
+    /// `aof-disable-auto-gc`: whether the logs of generations that are over stay.
+    pub keeps_history: bool,
 }
 
 /// A file to be loaded.
@@ -57,7 +60,8 @@ pub struct LoadFile {
     pub bytes: u64,
     /// Of an increment the number of its cut, of a base of ours too; zero of others.
     pub cut: u64,
-    /// Whether it is the last of its log: only there may the end be torn.
+    /// Whether it is the last of its log, or of a shard's own log only empty ones follow it: only there may the end be
+    /// torn. (An increment that was named when the one before could not be left stays empty.)
     pub is_last: bool,
 }
 
@@ -107,12 +111,19 @@ pub struct Plan {
     pub aof: AofStart,
     /// The generation that counts, or zero; one that begins later, by CONFIG SET, has the next number.
     pub generation: u64,
-    /// The number of the snapshot that is there.
+    /// The number of the snapshot that is there, whether it is loaded or not.
     pub snapshot_id: u64,
+    /// Its files: the next snapshot makes them needless.
+    pub snapshot: Vec<String>,
     /// A stock snapshot that lies there: the next snapshot makes it out of date.
     pub stock: Option<Replaced>,
     /// Files that nothing names: left over.
     pub leftovers: Vec<PathBuf>,
+    /// What removes the append-only file that is there, once another generation counts.
+    pub old_logs: Vec<FileOp>,
+    /// Files that nothing names and that may be all that is left of the data: they are given another name, under which
+    /// nothing removes them (`snapshots::kept`).
+    pub kept: Vec<String>,
     /// The folder of the append-only file.
     pub aof_folder: PathBuf,
     /// What people should know.
@@ -131,8 +142,11 @@ impl Plan {
             aof: AofStart::Off,
             generation: 0,
             snapshot_id: 0,
+            snapshot: Vec::new(),
             stock: None,
             leftovers: Vec::new(),
+            old_logs: Vec::new(),
+            kept: Vec::new(),
             aof_folder: aof_folder.clone(),
             notes: Vec::new(),
         };
@@ -145,8 +159,10 @@ impl Plan {
             None => None,
         };
         plan.generation = set.map_or(0, |set| set.generation);
-        let snapshots = plan.find_snapshots(folder, options)?;
+        let (snapshots, note) = plan.find_snapshots(folder, options)?;
         if !options.appendonly {
+            plan.old_logs = plan.removal(folder, |_| true);
+            plan.notes.extend(note);
             plan.load = snapshots;
             return Ok(plan);
         }
@@ -156,7 +172,7 @@ impl Plan {
             let logs = (0..set.shards)
                 .map(|shard| {
                     let files = ShardFolder::new(&aof_folder, &options.aof_name, set, ShardId(shard));
-                    log_of(folder, &files.path, &options.aof_name)?.ok_or_else(|| {
+                    log_of(folder, &files.path, &options.aof_name, true)?.ok_or_else(|| {
                         format!(
                             "{} names generation {} of {} shards, but {} is not there",
                             top.display(),
@@ -183,6 +199,7 @@ impl Plan {
                 plan.aof = AofStart::Resume(set);
                 plan.load = Load::OwnLogs(logs);
             } else {
+                plan.old_logs = plan.removal(folder, |of| of == set);
                 plan.notes.push(format!(
                     "The AOF was written by {} shards and is taken over by {}",
                     set.shards, options.shards
@@ -191,7 +208,7 @@ impl Plan {
             }
             return Ok(plan);
         }
-        if let Some(log) = log_of(folder, &aof_folder, &options.aof_name)? {
+        if let Some(log) = log_of(folder, &aof_folder, &options.aof_name, false)? {
             plan.notes.push(format!("Taking over the AOF of a stock server in {}", aof_folder.display()));
             plan.load = Load::ForeignLogs(vec![log]);
             return Ok(plan);
@@ -206,23 +223,26 @@ impl Plan {
         if snapshots != Load::Nothing {
             plan.notes.push("The AOF is on but there is none yet: it begins with the snapshot".to_owned());
         }
+        plan.notes.extend(note);
         plan.load = snapshots;
         Ok(plan)
     }
 
-    fn find_snapshots(&mut self, folder: &dyn Folder, options: &PlanOptions) -> Result<Load, String> {
+    /// The snapshot that is there, and what people should know if it is loaded.
+    fn find_snapshots(
+        &mut self,
+        folder: &dyn Folder,
+        options: &PlanOptions,
+    ) -> Result<(Load, Option<String>), String> {
         let stock_path = PathBuf::from(&options.dbfilename);
         let stock = folder.stat(&stock_path).map(|(bytes, modified_ns)| Replaced { bytes, modified_ns });
         self.stock = stock;
         let manifest = manifest_name(&options.dbfilename);
         let names = folder.list(Path::new("."));
-        let ours = names.iter().filter(|name| is_file_name(&options.dbfilename, name));
+        let ours = names.iter().filter(|name| file_named(&options.dbfilename, name).is_some());
+        let ours: Vec<String> = ours.cloned().collect();
         let Some(text) = folder.read(Path::new(&manifest))? else {
-            self.leftovers.extend(ours.map(PathBuf::from));
-            let Some(Replaced { bytes, .. }) = stock else { return Ok(Load::Nothing) };
-            self.notes.push(format!("Taking over the snapshot {} of a stock server", options.dbfilename));
-            let file = LoadFile { path: stock_path, bytes, cut: 0, is_last: true };
-            return Ok(Load::ForeignSnapshots(vec![file]));
+            return Ok(self.find_unnamed(folder, options, ours));
         };
         let set = SnapshotSet::parse(&text)
             .map_err(|reason| format!("The snapshot's manifest {manifest}: {reason}"))?;
@@ -251,13 +271,57 @@ impl Plan {
                 Some((bytes, _)) => files.push(LoadFile { path, bytes, cut: 0, is_last: true }),
             }
         }
-        let is_named = |name: &&String| set.files.iter().any(|file| file.name == **name);
-        self.leftovers.extend(ours.filter(|name| !is_named(name)).map(PathBuf::from));
         self.snapshot_id = set.id;
-        Ok(match set.shards() == options.shards {
-            true => Load::OwnSnapshots(files),
-            false => Load::ForeignSnapshots(files),
-        })
+        self.snapshot = set.files.into_iter().map(|file| file.name).collect();
+        self.leftovers.extend(ours.iter().filter(|name| !self.snapshot.contains(name)).map(PathBuf::from));
+        Ok((of_shards(files, options), None))
+    }
+
+    /// Where there is no manifest: a save that did not come to its end never had one, or it was lost. A stock snapshot
+    /// counts if there is one, else the newest of ours that is whole; neither can be told from a loss, so that nothing
+    /// is removed but what never was whole.
+    fn find_unnamed(
+        &mut self,
+        folder: &dyn Folder,
+        options: &PlanOptions,
+        ours: Vec<String>,
+    ) -> (Load, Option<String>) {
+        let is_temporary =
+            |name: &String| file_named(&options.dbfilename, name).is_some_and(|file| file.is_temporary);
+        let (temporary, mut ours): (Vec<_>, Vec<_>) = ours.into_iter().partition(is_temporary);
+        self.leftovers.extend(temporary.into_iter().map(PathBuf::from));
+        let file = |name: &str| {
+            let path = PathBuf::from(name);
+            let (bytes, _) = folder.stat(&path)?;
+            Some(LoadFile { path, bytes, cut: 0, is_last: true })
+        };
+        let manifest = manifest_name(&options.dbfilename);
+        let whole = newest_whole(&options.dbfilename, &ours).filter(|_| self.stock.is_none());
+        let (load, note) = match (file(&options.dbfilename).filter(|_| self.stock.is_some()), whole) {
+            (Some(file), _) => {
+                let note = format!("Taking over the snapshot {} of a stock server", options.dbfilename);
+                (Load::ForeignSnapshots(vec![file]), Some(note))
+            }
+            (None, Some((id, names))) => {
+                let files: Vec<_> = names.iter().filter_map(|name| file(name)).collect();
+                let note = format!(
+                    "{manifest} is not there, but all files of a snapshot are, which is loaded: {}",
+                    names.join(", ")
+                );
+                ours.retain(|name| !names.contains(name));
+                (self.snapshot_id, self.snapshot) = (id, names);
+                (of_shards(files, options), Some(note))
+            }
+            (None, None) => (Load::Nothing, None),
+        };
+        if !ours.is_empty() {
+            self.notes.push(format!(
+                "{manifest} is not there, and these files may be of the snapshot that it named: they are kept as {}",
+                ours.iter().map(|name| kept(name)).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        self.kept = ours;
+        (load, note)
     }
 
     /// Files of the append-only file's folder that no manifest names: of generations that are over or did not begin,
@@ -265,11 +329,14 @@ impl Plan {
     fn find_leftovers(&mut self, folder: &dyn Folder, options: &PlanOptions, set: AofSet, logs: &[Log]) {
         for name in folder.list(&self.aof_folder) {
             let Some((of, shard)) = folder_named(&name) else { continue };
+            if options.keeps_history && of.generation < set.generation {
+                continue;
+            }
             let path = self.aof_folder.join(&name);
             let log = logs.get(shard.index()).filter(|_| of == set);
             let manifest = format!("{}.manifest", options.aof_name);
             for name in folder.list(&path) {
-                let is_named = |log: &Log| log.manifest.members().any(|member| member.name == name);
+                let is_named = |log: &Log| log.manifest.named().any(|member| member.name == name);
                 if log.is_none_or(|log| !is_named(log) && name != manifest) {
                     self.leftovers.push(path.join(name));
                 }
@@ -279,10 +346,32 @@ impl Plan {
             }
         }
     }
+
+    /// What removes the folders of some generations.
+    fn removal(&self, folder: &dyn Folder, is_old: impl Fn(AofSet) -> bool) -> Vec<FileOp> {
+        let mut ops = Vec::new();
+        for name in folder.list(&self.aof_folder) {
+            let path = self.aof_folder.join(&name);
+            if folder_named(&name).is_some_and(|(of, _)| is_old(of)) {
+                let files = folder.list(&path).into_iter().map(|name| path.join(name));
+                ops.extend(files.map(|path| FileOp::Remove { path }));
+                ops.push(FileOp::RemoveFolder { path });
+            }
+        }
+        ops
+    }
+}
+
+/// The snapshot that these files are, one for each shard.
+fn of_shards(files: Vec<LoadFile>, options: &PlanOptions) -> Load {
+    match files.len() == usize::from(options.shards) {
+        true => Load::OwnSnapshots(files),
+        false => Load::ForeignSnapshots(files),
+    }
 }
 
 /// The log of which a manifest in this folder tells.
-fn log_of(folder: &dyn Folder, path: &Path, name: &str) -> Result<Option<Log>, String> {
+fn log_of(folder: &dyn Folder, path: &Path, name: &str, is_own: bool) -> Result<Option<Log>, String> {
     let at = path.join(format!("{name}.manifest"));
     let Some(text) = folder.read(&at)? else { return Ok(None) };
     let manifest =
@@ -300,8 +389,11 @@ fn log_of(folder: &dyn Folder, path: &Path, name: &str) -> Result<Option<Log>, S
         .iter()
         .map(|member| file(&member.name, member.seq))
         .collect::<Result<Vec<_>, _>>()?;
-    if let Some(last) = increments.last_mut() {
-        last.is_last = true;
+    for increment in increments.iter_mut().rev() {
+        increment.is_last = true;
+        if increment.bytes > 0 || !is_own {
+            break;
+        }
     }
     Ok(Some(Log { base, increments, manifest }))
 }
@@ -350,6 +442,7 @@ mod tests {
             aof_name: "appendonly.aof".to_owned(),
             dbfilename: "dump.rdb".to_owned(),
             shards,
+            keeps_history: false,
         }
     }
 
@@ -460,6 +553,7 @@ mod tests {
             .with("appendonlydir/g2-0of1/appendonly.aof.1.incr.aof", "")
             .with("appendonlydir/g3-0of2/temp-appendonly.aof.base", "")
             .with("appendonlydir/notes.txt", "")
+            .with("dump-9-0of1.rdb", "")
             .with("temp-dump-9-0of2.rdb", "")
             .with("dump-old.rdb", "");
         let plan = Plan::make(&files, &options(true, 2)).unwrap();
@@ -472,6 +566,91 @@ mod tests {
                 "appendonlydir/g2-0of1",
                 "appendonlydir/g3-0of2/temp-appendonly.aof.base",
             ]
+        );
+    }
+
+    #[test]
+    fn files_of_a_snapshot_whose_manifest_is_lost_are_kept() {
+        let mut files = snapshot().with("temp-dump-8-0of2.rdb", "").with("dump-8-1of2.rdb", "c");
+        files.0.remove(Path::new("dump.rdb.manifest"));
+        let plan = Plan::make(&files, &options(false, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::OwnSnapshots(files) if files[1].bytes == 2));
+        assert_eq!(
+            (plan.snapshot_id, &plan.snapshot[..]),
+            (7, &["dump-7-0of2.rdb", "dump-7-1of2.rdb"].map(str::to_owned)[..])
+        );
+        assert_eq!(plan.kept, ["dump-8-1of2.rdb"]);
+        assert_eq!(plan.leftovers, [PathBuf::from("temp-dump-8-0of2.rdb")]);
+        assert!(matches!(Plan::make(&files, &options(true, 3)).unwrap().load, Load::ForeignSnapshots(_)));
+        // One of them is lost, too.
+        files.0.remove(Path::new("dump-7-1of2.rdb"));
+        let plan = Plan::make(&files, &options(false, 2)).unwrap();
+        assert_eq!((plan.load, plan.snapshot_id), (Load::Nothing, 0));
+        assert_eq!(plan.kept, ["dump-7-0of2.rdb", "dump-8-1of2.rdb"]);
+        assert!(
+            plan.notes[0].contains("kept as kept-dump-7-0of2.rdb, kept-dump-8-1of2.rdb"),
+            "{:?}",
+            plan.notes
+        );
+        // A stock snapshot counts: a server that took it over and was killed in its first save never named its own.
+        let mut files = snapshot().with("dump.rdb", "REDIS");
+        files.0.remove(Path::new("dump.rdb.manifest"));
+        let plan = Plan::make(&files, &options(false, 2)).unwrap();
+        assert!(matches!(&plan.load, Load::ForeignSnapshots(files) if files.len() == 1));
+        assert_eq!((plan.kept.len(), plan.snapshot_id), (2, 0));
+    }
+
+    #[test]
+    fn the_snapshot_that_is_there_is_known_also_where_the_log_counts() {
+        let mut files = aof();
+        files.0.extend(snapshot().0);
+        let plan = Plan::make(&files, &options(true, 2)).unwrap();
+        assert!(matches!(plan.load, Load::OwnLogs(_)));
+        assert_eq!((plan.snapshot_id, plan.snapshot.len()), (7, 2));
+    }
+
+    #[test]
+    fn a_log_that_is_over_once_another_begins_is_known() {
+        let removed = |plan: &Plan| {
+            let ops = plan.old_logs.iter().map(|op| match op {
+                FileOp::Remove { path } | FileOp::RemoveFolder { path } => path.display().to_string(),
+                other => panic!("{other:?}"),
+            });
+            ops.filter(|path| path.contains("g3-1of2")).collect::<Vec<_>>()
+        };
+        let all = [
+            "appendonlydir/g3-1of2/appendonly.aof.2.base.rdb",
+            "appendonlydir/g3-1of2/appendonly.aof.2.incr.aof",
+            "appendonlydir/g3-1of2/appendonly.aof.manifest",
+            "appendonlydir/g3-1of2",
+        ];
+        assert_eq!(removed(&Plan::make(&aof(), &options(false, 2)).unwrap()), all);
+        assert_eq!(removed(&Plan::make(&aof(), &options(true, 3)).unwrap()), all);
+        assert_eq!(Plan::make(&aof(), &options(true, 2)).unwrap().old_logs, []);
+    }
+
+    #[test]
+    fn history_is_not_left_over_where_it_is_kept() {
+        let manifest = "file b seq 2 type b\nfile h seq 1 type h\nfile i seq 2 type i\n";
+        let files = aof()
+            .with("appendonlydir/g3-0of2/appendonly.aof.manifest", manifest)
+            .with("appendonlydir/g3-0of2/b", "")
+            .with("appendonlydir/g3-0of2/h", "")
+            .with("appendonlydir/g3-0of2/i", "")
+            .with("appendonlydir/g2-0of1/old", "")
+            .with("appendonlydir/g4-0of1/new", "");
+        let leftovers = |keeps_history: bool| {
+            let plan = Plan::make(&files, &PlanOptions { keeps_history, ..options(true, 2) }).unwrap();
+            let of_others = plan.leftovers.iter().filter(|path| !path.starts_with("appendonlydir/g3-0of2"));
+            assert!(!plan.leftovers.contains(&PathBuf::from("appendonlydir/g3-0of2/h")));
+            of_others.map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        // What never counted is none.
+        let new = ["appendonlydir/g4-0of1/new", "appendonlydir/g4-0of1"];
+        assert_eq!(leftovers(true), new);
+        assert_eq!(
+            leftovers(false),
+            [&["appendonlydir/g2-0of1/old", "appendonlydir/g2-0of1"][..], &new].concat()
         );
     }
 }

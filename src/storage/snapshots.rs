@@ -121,23 +121,58 @@ pub fn file_name(dbfilename: &str, id: u64, shard: ShardId, shards: u16) -> Stri
     format!("{stem}-{id:x}-{}of{shards}{extension}", shard.0)
 }
 
-/// Whether a name is that of a shard's file in some snapshot of this `dbfilename`, or of one that was being made.
-pub fn is_file_name(dbfilename: &str, name: &str) -> bool {
-    let (stem, extension) = split(dbfilename);
-    let name = name.strip_prefix("temp-").unwrap_or(name);
-    let middle = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
-    let Some((id, of)) = middle.and_then(|middle| middle.strip_prefix('-')).and_then(|m| m.split_once('-'))
-    else {
-        return false;
-    };
-    let is_number = |text: &str| parse_u64(text.as_bytes()).is_some();
-    u64::from_str_radix(id, 16).is_ok()
-        && of.split_once("of").is_some_and(|(a, b)| is_number(a) && is_number(b))
+/// What the name of a shard's file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Of which snapshot.
+    pub id: u64,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Of how many.
+    pub shards: u16,
+    /// Whether it was being made: such a file is not whole.
+    pub is_temporary: bool,
 }
+
+/// What a name tells, if it is that of a shard's file in some snapshot of this `dbfilename`.
+pub fn file_named(dbfilename: &str, name: &str) -> Option<Named> {
+    let (stem, extension) = split(dbfilename);
+    let (name, is_temporary) = name.strip_prefix(TEMPORARY).map_or((name, false), |name| (name, true));
+    let middle = name.strip_prefix(stem)?.strip_suffix(extension)?.strip_prefix('-')?;
+    let (id, of) = middle.split_once('-')?;
+    let (shard, shards) = of.split_once("of")?;
+    let number = |text: &str| parse_u64(text.as_bytes()).and_then(|number| u16::try_from(number).ok());
+    let (shard, shards) = (ShardId(number(shard)?), number(shards)?);
+    let named = Named { id: u64::from_str_radix(id, 16).ok()?, shard, shards, is_temporary };
+    (file_name(dbfilename, named.id, shard, shards) == name).then_some(named)
+}
+
+/// Of the files of snapshots that no manifest names, those of the newest snapshot of which every shard's is there, in
+/// their order. It is whole, and of one moment: a file gets its name when all of it is on the disk.
+pub fn newest_whole(dbfilename: &str, names: &[String]) -> Option<(u64, Vec<String>)> {
+    let files = names.iter().filter_map(|name| file_named(dbfilename, name));
+    let mut sets: Vec<(u64, u16)> =
+        files.filter(|file| !file.is_temporary).map(|file| (file.id, file.shards)).collect();
+    sets.sort_unstable();
+    sets.dedup();
+    sets.into_iter().rev().find_map(|(id, shards)| {
+        let files = (0..shards).map(|shard| file_name(dbfilename, id, ShardId(shard), shards));
+        let files: Vec<String> = files.collect();
+        files.iter().all(|file| names.contains(file)).then_some((id, files))
+    })
+}
+
+/// What the name of a file begins with that is not whole yet.
+const TEMPORARY: &str = "temp-";
 
 /// The name of a file that is not whole yet.
 pub fn temporary(name: &str) -> String {
-    format!("temp-{name}")
+    format!("{TEMPORARY}{name}")
+}
+
+/// The name under which a file is kept that no manifest names and that cannot be said to be needless.
+pub fn kept(name: &str) -> String {
+    format!("kept-{name}")
 }
 
 fn split(dbfilename: &str) -> (&str, &str) {
@@ -185,11 +220,36 @@ mod tests {
     fn files_are_known_by_their_names() {
         assert_eq!(file_name("dump.rdb", 0x18c2, ShardId(1), 2), "dump-18c2-1of2.rdb");
         assert_eq!(file_name("dump", 1, ShardId(0), 1), "dump-1-0of1");
-        assert!(is_file_name("dump.rdb", "dump-18c2-1of2.rdb"));
-        assert!(is_file_name("dump.rdb", "temp-dump-18c2-1of2.rdb"));
-        for name in ["dump.rdb", "dump.rdb.manifest", "dump-old.rdb", "dump-18c2-1of2.aof", "dump-x-1of2.rdb"]
-        {
-            assert!(!is_file_name("dump.rdb", name), "{name}");
+        let named = Named { id: 0x18c2, shard: ShardId(1), shards: 2, is_temporary: false };
+        assert_eq!(file_named("dump.rdb", "dump-18c2-1of2.rdb"), Some(named));
+        let temporary = Named { is_temporary: true, ..named };
+        assert_eq!(file_named("dump.rdb", "temp-dump-18c2-1of2.rdb"), Some(temporary));
+        for name in [
+            "dump.rdb",
+            "dump.rdb.manifest",
+            "dump-old.rdb",
+            "dump-18c2-1of2.aof",
+            "dump-x-1of2.rdb",
+            "dump-18C2-1of2.rdb",
+            "dump-18c2-1of70000.rdb",
+            "kept-dump-18c2-1of2.rdb",
+        ] {
+            assert_eq!(file_named("dump.rdb", name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn the_newest_whole_snapshot_is_found() {
+        let newest = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            newest_whole("dump.rdb", &names).map(|(id, files)| (id, files.len()))
+        };
+        assert_eq!(newest(&[]), None);
+        assert_eq!(newest(&["dump-7-0of2.rdb", "temp-dump-7-1of2.rdb"]), None);
+        assert_eq!(newest(&["dump-7-0of2.rdb", "dump-8-1of2.rdb"]), None);
+        let whole = ["dump-7-0of2.rdb", "dump-7-1of2.rdb"];
+        assert_eq!(newest(&whole), Some((7, 2)));
+        assert_eq!(newest(&[&whole[..], &["dump-8-0of2.rdb"]].concat()), Some((7, 2)));
+        assert_eq!(newest(&[&whole[..], &["dump-8-0of1.rdb"]].concat()), Some((8, 1)));
     }
 }

@@ -38,6 +38,8 @@ pub struct Scan {
     pub base: u64,
     /// The end of the last whole record.
     pub end: Place,
+    /// Whether more bytes follow it: the end is torn.
+    pub is_torn: bool,
     /// All parts of transactions over several shards, in order.
     pub parts: Vec<PartMark>,
 }
@@ -97,7 +99,7 @@ mod tests {
     }
 
     fn scan(base: u64, end: Place, parts: &[PartMark]) -> Scan {
-        Scan { base, end, parts: parts.to_vec() }
+        Scan { base, end, parts: parts.to_vec(), is_torn: false }
     }
 
     #[test]

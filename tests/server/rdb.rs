@@ -55,8 +55,15 @@ impl Local {
         Local { shard, table, hasher, now, db: DbIndex(0) }
     }
 
-    /// Runs a command; the reply's bytes.
+    /// Runs a command that must succeed; the reply's bytes.
     pub(super) fn run<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Vec<u8> {
+        let reply = self.try_run(words);
+        assert!(!reply.starts_with(b"-"), "{}", reply.escape_ascii());
+        reply
+    }
+
+    /// Runs a command; the bytes of the reply, or of the error.
+    pub(super) fn try_run<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Vec<u8> {
         let args = OwnedArgs::collect(words.iter().map(AsRef::as_ref));
         let args = args.as_args();
         let internal = || self.table.internal(std::str::from_utf8(args.at(0)).expect("a name"));
@@ -73,7 +80,7 @@ impl Local {
         };
         let mut out = Vec::new();
         let result = self.shard.run(self.table.spec(command), Call { head, args }, self.now, &mut out);
-        assert!(result.is_ok());
+        assert_eq!(result.is_err(), out.starts_with(b"-"));
         out
     }
 

@@ -2,6 +2,7 @@
 //!
 //! See `rdb` for how the two are given the same data.
 
+use ringward::base::crc64::{crc64, EMPTY};
 use ringward::base::ids::DbIndex;
 use ringward::command::debug::DatasetDigest;
 use ringward::keyspace::{AccessPolicy, KeyspaceOptions};
@@ -219,4 +220,51 @@ fn what_was_written_here_comes_back() {
         assert_eq!(digest(&mut local), expected);
         pair.local = made;
     }
+}
+
+/// A payload with some byte of its value changed, and the checksum made right again.
+fn spoilt(payload: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = payload.to_vec();
+    let value = bytes.len() - 10;
+    for _ in 0..=random.below(3) {
+        let at = 1 + random.below(value - 1);
+        bytes[at] = match random.below(4) {
+            0 => 0,
+            1 => 0xFF,
+            _ => bytes[at] ^ 1 << random.below(8),
+        };
+    }
+    let content = bytes.len() - 8;
+    let checksum = crc64(EMPTY, &bytes[..content]);
+    bytes[content..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// `sanitize-dump-payload yes`: every value is looked through before it is taken over. Here that is always so.
+#[test]
+fn what_a_redis_refuses_that_looks_deeply_is_refused() {
+    let mut random = Random::new(seed() + 15);
+    let mut pair = Pair::new(KeyspaceOptions::default(), &["--sanitize-dump-payload", "yes"]);
+    pair.fill(&mut random);
+    let few = |key: &&Vec<u8>| !key.ends_with(b"many") && !key.ends_with(b"long");
+    let keys: Vec<Vec<u8>> = pair.keys.iter().map(|(_, key)| key.clone()).collect();
+    let payloads: Vec<Vec<u8>> = keys.iter().filter(few).map(|key| pair.local.dump(key)).collect();
+    let (mut refused, mut taken) = (0, 0);
+    for round in 0..3000 {
+        let payload = spoilt(&payloads[random.below(payloads.len())], &mut random);
+        let words = [&b"RESTORE"[..], b"spoilt", b"0", &payload, b"REPLACE"];
+        let (redis, local) = (pair.redis.call(&words), pair.local.try_run(&words));
+        let is_taken = local == b"+OK\r\n";
+        assert!(is_taken || local == b"-ERR Bad data format\r\n", "{}", local.escape_ascii());
+        if redis.is_error() {
+            assert!(!is_taken, "round {round}: {}", payload.escape_ascii());
+            refused += 1;
+        } else if is_taken {
+            taken += 1;
+            let expected = pair.redis.run("DEBUG DIGEST-VALUE spoilt").items()[0].text();
+            let digest = pair.local.run(&["_digest_value", "spoilt"]);
+            assert_eq!(String::from_utf8(digest).unwrap(), format!("*1\r\n+{expected}\r\n"), "round {round}");
+        }
+    }
+    assert!(refused > 300 && taken > 300, "{refused} refused, {taken} taken");
 }

@@ -25,7 +25,7 @@ section! {
         "stop-writes-on-bgsave-error" => stop_writes_on_bgsave_error: bool = true, (), MUTABLE, Live;
         /// Whether a snapshot compresses strings.
         "rdbcompression" => rdbcompression: bool = true, (), MUTABLE, Live;
-        /// Whether a snapshot ends with a checksum.
+        /// Whether a snapshot ends with a checksum, and whether that is compared when one is loaded.
         "rdbchecksum" => rdbchecksum: bool = true, (), IMMUTABLE, Live;
         /// Whether a snapshot that only served a full sync is removed.
         "rdb-del-sync-files" => rdb_del_sync_files: bool = false, (), MUTABLE,
@@ -33,9 +33,9 @@ section! {
         /// Whether a snapshot is forced to disk piece by piece.
         "rdb-save-incremental-fsync" => rdb_save_incremental_fsync: bool = true, (), MUTABLE,
             Meaningless(INCREMENTAL);
-        /// Whether foreign payloads are checked deeply.
+        /// Whether foreign payloads are checked deeply: whatever it says, they are.
         "sanitize-dump-payload" =>
-            sanitize_dump_payload: SanitizeDump = SanitizeDump::No, (), MUTABLE, Later(4);
+            sanitize_dump_payload: SanitizeDump = SanitizeDump::No, (), MUTABLE, Live;
         /// A pause after each saved key.
         "rdb-key-save-delay" => rdb_key_save_delay_us: i32 = 0, int(i32::MIN as i128, INT_MAX), MUTABLE | HIDDEN,
             Meaningless(TEST_AID);
@@ -68,12 +68,12 @@ section! {
         /// Whether a rewritten log begins with a snapshot.
         "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, (), MUTABLE, Live;
         /// Whether the log has time stamps.
-        "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, (), MUTABLE, Later(4);
+        "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, (), MUTABLE, Live;
         /// Whether a rewrite is forced to disk piece by piece.
         "aof-rewrite-incremental-fsync" => aof_rewrite_incremental_fsync: bool = true, (), MUTABLE,
             Meaningless(INCREMENTAL);
         /// Whether the files of the log before the last rewrite are kept.
-        "aof-disable-auto-gc" => aof_disable_auto_gc: bool = false, (), MUTABLE | HIDDEN, Later(4);
+        "aof-disable-auto-gc" => aof_disable_auto_gc: bool = false, (), MUTABLE | HIDDEN, Live;
     }
 }
 

@@ -18,7 +18,7 @@ use crate::resp::OwnedArgs;
 use crate::session::session::Peer;
 use crate::session::State;
 use crate::shard::{Call, CallHead};
-use crate::storage::aofset::{AofSet, ShardFolder, TOP_MANIFEST};
+use crate::storage::aofset::{AofSet, TOP_MANIFEST};
 use crate::storage::op::{replace, FileId, FileOp, Job, JobTag, Outcome, Owner};
 use crate::storage::plan::{AofStart, Load, Plan};
 use crate::storage::snapshots::{manifest_name, Replaced, SnapshotFile, SnapshotSet};
@@ -34,8 +34,8 @@ pub(super) struct Conducting {
     is_cutting: bool,
     /// Of the rewrite under way: shards of which what came before its cut is not known to be on the disk.
     unready: u16,
-    /// What the manifest that is being written is of.
-    naming: Option<Target>,
+    /// What the manifest that is being written is of, and the files of a snapshot that it names.
+    naming: Option<(Target, Vec<String>)>,
     /// The files of the snapshot that counts: the next one makes them needless.
     snapshot: Vec<String>,
     stock: Option<Replaced>,
@@ -45,6 +45,13 @@ pub(super) struct Conducting {
     /// The number of the newest cut.
     newest_cut: u64,
     troubles: Vec<Option<String>>,
+    /// What removes the append-only file that was in force last, once the next one is; and what is in none any more.
+    old_logs: Vec<FileOp>,
+    needless: Vec<FileOp>,
+    /// Shards whose append-only file is being closed: the next generation waits for them.
+    closing: u16,
+    /// Whether that file never was in force.
+    is_void: bool,
     /// Cores that have not yet done what all are to do.
     missing: u16,
     scans: Vec<Scan>,
@@ -88,27 +95,21 @@ impl Conducting {
             is_cutting: false,
             unready: 0,
             naming: None,
-            snapshot: plan.map(snapshot_files).unwrap_or_default(),
+            snapshot: plan.map(|plan| plan.snapshot.clone()).unwrap_or_default(),
             stock: plan.and_then(|plan| plan.stock),
             set,
             generation: plan.map_or(0, |plan| plan.generation),
             newest_cut: 0,
             troubles: vec![None; usize::from(shards)],
+            old_logs: plan.map(|plan| plan.old_logs.clone()).unwrap_or_default(),
+            needless: Vec::new(),
+            closing: 0,
+            is_void: false,
             missing: 0,
             scans: vec![Scan::default(); usize::from(shards)],
             summary: Summary::default(),
             stop: Stop::No,
         }
-    }
-}
-
-/// The files of the snapshot that was found.
-fn snapshot_files(plan: &Plan) -> Vec<String> {
-    match &plan.load {
-        Load::OwnSnapshots(files) | Load::ForeignSnapshots(files) if plan.snapshot_id > 0 => {
-            files.iter().map(|file| file.path.display().to_string()).collect()
-        }
-        _ => Vec::new(),
     }
 }
 
@@ -212,18 +213,16 @@ impl<T: Ticks> Host<T> {
 
     fn name(&mut self, target: Target, files: Vec<SnapshotFile>) {
         let Some(conducting) = &mut self.persist.conducting else { return };
-        conducting.naming = Some(target);
+        conducting.naming = Some((target, files.iter().map(|file| file.name.clone()).collect()));
         let file = FileId::first(NAMING);
         let ops = match target {
             Target::Snapshot { id } => {
                 let dbfilename = self.config.persistence.dbfilename.to_string();
                 let manifest = PathBuf::from(manifest_name(&dbfilename));
-                let old = std::mem::take(&mut conducting.snapshot);
-                conducting.snapshot = files.iter().map(|file| file.name.clone()).collect();
                 let set = SnapshotSet { id, files, replaces: conducting.stock };
                 let mut ops = replace(file, &manifest, set.text());
-                ops.extend(old.into_iter().map(|name| FileOp::Remove { path: name.into() }));
-                if conducting.stock.take().is_some() {
+                ops.extend(conducting.snapshot.iter().map(|name| FileOp::Remove { path: name.into() }));
+                if conducting.stock.is_some() {
                     ops.push(FileOp::Remove { path: dbfilename.into() });
                 }
                 ops
@@ -251,7 +250,7 @@ impl<T: Ticks> Host<T> {
             return;
         }
         let Some(conducting) = &mut self.persist.conducting else { return };
-        let Some(target) = conducting.naming.take() else { return };
+        let Some((target, files)) = conducting.naming.take() else { return };
         // Once the manifest has its name the set counts, whether or not the old files could go.
         let renamed = match target {
             Target::Snapshot { .. } => 4,
@@ -265,6 +264,9 @@ impl<T: Ticks> Host<T> {
             }
             Ok(()) => Ok(()),
         };
+        if let (Target::Snapshot { .. }, Ok(())) = (target, &result) {
+            (conducting.snapshot, conducting.stock) = (files, None);
+        }
         let now = self.now;
         self.conduct(|conductor, orders| conductor.named(result, now, orders));
     }
@@ -329,17 +331,24 @@ impl<T: Ticks> Host<T> {
         if target == Target::Sync {
             self.sync_ended(is_good);
         }
-        if let Target::Rewrite { begins: Some(set), .. } = target {
+        if let Target::Rewrite { begins: Some(_), .. } = target {
+            let is_loading = self.persist.loading.is_some();
+            let shards = self.placement.len() as u16;
+            let Some(conducting) = &mut self.persist.conducting else { return };
             match result {
-                Ok(()) if self.persist.loading.is_some() => self.tell_all(|| PersistMail::Serve),
-                Ok(()) => self.remove_generations_before(set),
-                Err(reason) if self.persist.loading.is_some() => {
+                Ok(()) => {
+                    let old = std::mem::take(&mut conducting.old_logs);
+                    conducting.needless.extend(old);
+                    if is_loading {
+                        self.tell_all(|| PersistMail::Serve);
+                    }
+                }
+                Err(reason) if is_loading => {
                     self.effects.push(Effect::Fail(format!("Can't begin the append only file: {reason}")));
                 }
                 Err(_) => {
-                    if let Some(conducting) = &mut self.persist.conducting {
-                        conducting.set = None;
-                    }
+                    conducting.set = None;
+                    (conducting.closing, conducting.is_void) = (shards, true);
                 }
             }
         }
@@ -347,21 +356,27 @@ impl<T: Ticks> Host<T> {
         self.save_before_stop();
     }
 
-    /// What was there before this generation is needless.
-    fn remove_generations_before(&mut self, set: AofSet) {
-        let name = self.config.persistence.appendfilename.to_string();
-        let Some(generation) = set.generation.checked_sub(1).filter(|&generation| generation > 0) else {
-            return;
-        };
-        let mut ops = Vec::new();
-        // Of the one that was in force here; others were removed when they ended, or are at the next start.
-        let before = AofSet { generation, ..set };
-        for shard in (0..before.shards).map(ShardId) {
-            let folder = ShardFolder::new(&self.persist.aof_folder, &name, before, shard);
-            ops.push(FileOp::Remove { path: folder.manifest() });
-            ops.push(FileOp::RemoveFolder { path: folder.path });
+    /// A shard's append-only file is closed.
+    pub(super) fn conduct_closed(&mut self, removal: Vec<FileOp>) {
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        conducting.closing = conducting.closing.saturating_sub(1);
+        if !conducting.is_void {
+            conducting.old_logs.extend(removal);
+        } else if !removal.is_empty() {
+            self.persist.jobs.push(Job { tag: REMOVING, ops: removal });
         }
-        self.persist.jobs.push(Job { tag: REMOVING, ops });
+    }
+
+    /// Removes what was there before the generation in force, unless it is to be kept as history.
+    fn remove_needless(&mut self) {
+        if self.config.persistence.aof_disable_auto_gc {
+            return;
+        }
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        if !conducting.needless.is_empty() {
+            let ops = std::mem::take(&mut conducting.needless);
+            self.persist.jobs.push(Job { tag: REMOVING, ops });
+        }
     }
 
     /// A client asks for a save, or about saves. Its answer, unless that comes later.
@@ -403,6 +418,7 @@ impl<T: Ticks> Host<T> {
         if self.persist.conducting.is_none() || self.persist.loading.is_some() || self.persist.is_stopping {
             return;
         }
+        self.remove_needless();
         let others = self.memory.others;
         let changes = others.changes + self.changes();
         let (aof_bytes, aof_base_bytes) = self.aof_bytes();
@@ -421,6 +437,7 @@ impl<T: Ticks> Host<T> {
         };
         let set = conducting.set;
         match (persistence.appendonly, set) {
+            (true, None) if conducting.closing > 0 => {}
             (true, None) if conducting.conductor.may_rewrite(now.unix_ms().0) => {
                 let begins =
                     AofSet { generation: conducting.generation + 1, shards: self.placement.len() as u16 };
@@ -430,6 +447,7 @@ impl<T: Ticks> Host<T> {
             }
             (false, Some(_)) if conducting.conductor.target().is_none() => {
                 conducting.set = None;
+                (conducting.closing, conducting.is_void) = (self.placement.len() as u16, false);
                 self.tell_all(|| PersistMail::StopAof);
             }
             _ => {
@@ -473,6 +491,7 @@ impl<T: Ticks> Host<T> {
         let Some(conducting) = &mut self.persist.conducting else { return };
         conducting.summary = Summary::default();
         if conducting.set.take().is_some() {
+            (conducting.closing, conducting.is_void) = (self.placement.len() as u16, false);
             self.tell_all(|| PersistMail::StopAof);
         }
     }
@@ -569,6 +588,12 @@ impl<T: Ticks> Host<T> {
                 conducting.summary.keys,
                 conducting.summary.expired,
                 conducting.summary.bytes
+            );
+        }
+        if conducting.summary.errors > 0 {
+            tracing::warn!(
+                "{} commands of the log were answered with errors, and did nothing: see the lines above",
+                conducting.summary.errors
             );
         }
         let Some(loading) = &self.persist.loading else { return };

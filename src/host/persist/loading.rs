@@ -9,8 +9,11 @@
 //! Files are read in large pieces, two at a time: one is being read while the other is taken in, and clients are told
 //! LOADING meanwhile.
 
+mod foreign;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,14 +22,13 @@ use crate::base::ids::{CoreId, DbIndex, ShardId};
 use crate::base::key::shard_of_key;
 use crate::base::num::parse_u64;
 use crate::base::time::{Now, Ticks};
-use crate::command::spec::{Flags, Run, SessionOp, Spec, Spread};
+use crate::command::spec::Run;
 use crate::host::host::Host;
 use crate::host::mail::Rare;
 use crate::journal::{self, Annotation, Item};
 use crate::rdb;
-use crate::resp::{Args, OwnedArgs};
-use crate::session::session::Peer;
-use crate::session::{State, Wait};
+use crate::resp::Args;
+use crate::session::Wait;
 use crate::shard::{Call, CallHead};
 use crate::storage::aof::Aof;
 use crate::storage::manifest::Manifest;
@@ -65,6 +67,8 @@ pub struct Summary {
     pub expired: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Commands that were answered with an error.
+    pub errors: u64,
 }
 
 impl Summary {
@@ -73,6 +77,7 @@ impl Summary {
         self.keys += other.keys;
         self.expired += other.expired;
         self.bytes += other.bytes;
+        self.errors += other.errors;
     }
 }
 
@@ -142,6 +147,9 @@ struct Reading {
     /// The database that commands work on.
     db: DbIndex,
     spare: Vec<u8>,
+    /// What the session that runs foreign commands was given last, and where each command begins there and in the file.
+    given: Vec<u8>,
+    places: Vec<(usize, u64)>,
 }
 
 /// What the file turned out to be.
@@ -169,8 +177,9 @@ const ITEMS_PER_LOOK: usize = 256;
 const READING: JobTag = JobTag { place: 0, owner: Owner::Load };
 const CLOSING: JobTag = JobTag { place: 1, owner: Owner::Load };
 
-/// How much of a foreign log is given to its session at a time.
-const FEED_BYTES: usize = 64 * 1024;
+/// How many commands of a core's files are shown in the log that were answered with an error, and how much of each.
+const ERRORS_SHOWN: u64 = 10;
+const COMMAND_CHARS_SHOWN: usize = 128;
 
 impl Loading {
     fn new(plan: Arc<Plan>, local: usize, now: Now) -> Loading {
@@ -393,6 +402,8 @@ impl<T: Ticks> Host<T> {
             content,
             db: DbIndex(0),
             spare: Vec::new(),
+            given: Vec::new(),
+            places: Vec::new(),
             task,
         });
         self.read_ahead();
@@ -511,7 +522,8 @@ impl<T: Ticks> Host<T> {
             };
             reading.content = match rdb::is_snapshot(first) || is_rdb_name(&reading.task) {
                 // If it is none the reader says so.
-                true => Content::Snapshot(Box::default()),
+                true if self.config.persistence.rdbchecksum => Content::Snapshot(Box::default()),
+                true => Content::Snapshot(Box::new(rdb::Reader::without_checksum())),
                 // They come later, on core 0.
                 false if reading.task.kind == TaskKind::ForeignSnapshot => return Ok(Taken::All),
                 false => Content::Commands(Box::new(journal::Reader::new(reading.task.from))),
@@ -636,13 +648,14 @@ impl<T: Ticks> Host<T> {
                     Fed::End => {
                         let Content::Commands(reader) = &reading.content else { return Ok(Taken::All) };
                         let tail = reader.tail();
+                        // What stands behind a torn end is empty, and begins no later than that.
+                        if scan.is_torn {
+                            return Ok(Taken::All);
+                        }
                         if tail.records < tail.end {
-                            torn(
-                                &name,
-                                (tail.records, tail.end),
-                                reading.task.file.is_last,
-                                self.loads_truncated(),
-                            )?;
+                            let last = reading.task.file.is_last;
+                            torn(&name, (tail.records, tail.end), last, self.loads_truncated())?;
+                            scan.is_torn = true;
                         }
                         scan.end = (cut, tail.records);
                         return Ok(Taken::All);
@@ -675,6 +688,9 @@ impl<T: Ticks> Host<T> {
                             "Can't load {}: unknown command '{word}' at byte {offset}",
                             name.display()
                         ));
+                    }
+                    if replies.first() == Some(&b'-') {
+                        note_error(summary, &name.display(), offset, args, &replies);
                     }
                     replies.clear();
                 }
@@ -722,77 +738,6 @@ impl<T: Ticks> Host<T> {
         true
     }
 
-    /// Gives foreign commands to a session that runs them as a client's.
-    fn run_foreign(&mut self, loading: &mut Loading) -> Result<Taken, String> {
-        let index = match loading.session {
-            Some(index) => index,
-            None => {
-                let peer = Peer { addr: "loader".to_owned(), local: true, ..Peer::default() };
-                *loading.session.insert(self.connect_internal(peer))
-            }
-        };
-        let Some(session) = self.session(index) else { return Ok(Taken::Nothing) };
-        session.replies.out.clear();
-        let is_busy =
-            session.state != State::Open || session.replies.waiting() > 0 || !session.input.is_empty();
-        if is_busy {
-            return Ok(Taken::Nothing);
-        }
-        let mut bytes = Vec::new();
-        let mut result = Taken::Some;
-        let Loading { reading, loaded_bytes, plan, .. } = loading;
-        let Some(reading) = reading else { return Ok(Taken::Nothing) };
-        let TaskKind::ForeignCommands(log) = reading.task.kind else { return Ok(Taken::All) };
-        let name = reading.task.file.path.display().to_string();
-        while bytes.len() < FEED_BYTES {
-            let Content::Commands(reader) = &mut reading.content else { return Ok(Taken::All) };
-            match reader.next() {
-                Err(damage) => return Err(damaged(&name, damage)),
-                Ok(Some(Item::Annotation { .. })) => {}
-                Ok(Some(Item::Command { args, offset })) => {
-                    let known = self.table.find(args.at(0)).map(|id| self.table.spec(id));
-                    let Some(spec) = known.filter(|spec| may_stand_in_log(spec, args.len())) else {
-                        let word = String::from_utf8_lossy(args.at(0));
-                        return Err(format!("Can't load {name}: unknown command '{word}' at byte {offset}"));
-                    };
-                    // What concerns all keys of a shard concerned those of its log alone.
-                    let is_global = matches!(spec.run, Run::Shard(_, Spread::EveryOk));
-                    match &plan.load {
-                        Load::ForeignLogs(logs) if is_global && logs.len() > 1 => {
-                            let share = [log.to_string(), logs.len().to_string()];
-                            let words = [&b"_share"[..], share[0].as_bytes(), share[1].as_bytes()];
-                            let request = OwnedArgs::collect(words.into_iter().chain(args.iter_from(0)));
-                            write_request(request.as_args(), &mut bytes);
-                        }
-                        _ => write_request(args, &mut bytes),
-                    }
-                }
-                Ok(None) => match Self::feed(reading, loaded_bytes) {
-                    Fed::More => {}
-                    Fed::Later => {
-                        result = Taken::Nothing;
-                        break;
-                    }
-                    Fed::End => {
-                        let Content::Commands(reader) = &reading.content else { return Ok(Taken::All) };
-                        let tail = reader.tail();
-                        if tail.commands < tail.end {
-                            let last = reading.task.file.is_last;
-                            torn(&name, (tail.commands, tail.end), last, self.loads_truncated())?;
-                        }
-                        // What was given to the session before it has run.
-                        result = if bytes.is_empty() { Taken::All } else { Taken::Some };
-                        break;
-                    }
-                },
-            }
-        }
-        if !bytes.is_empty() {
-            self.receive_internal(index, &bytes);
-        }
-        Ok(result)
-    }
-
     /// Opens the own logs to go on with them.
     fn resume_logs(&mut self) {
         let Some(mut loading) = self.persist.loading.take() else { return };
@@ -807,7 +752,8 @@ impl<T: Ticks> Host<T> {
             let kept: Vec<_> =
                 log.manifest.increments.iter().filter(|file| file.seq <= cut).cloned().collect();
             let dropped = log.manifest.increments[kept.len()..].to_vec();
-            let manifest = Manifest { base: log.manifest.base.clone(), increments: kept };
+            let history = log.manifest.history.clone();
+            let manifest = Manifest { base: log.manifest.base.clone(), increments: kept, history };
             let base_bytes = log.base.as_ref().map_or(0, |base| base.bytes);
             let before = log.increments.iter().filter(|file| file.cut < cut).map(|file| file.bytes);
             let increments_bytes = before.sum::<u64>() + length;
@@ -833,10 +779,9 @@ impl<T: Ticks> Host<T> {
             return;
         };
         let newest = loading.newest_cut();
-        let Some(aof) = &mut self.persist.shards[place].aof else { return };
+        let Some(aof) = &self.persist.shards[place].aof else { return };
         if aof.newest_cut() < newest {
-            aof.cut(newest);
-            return;
+            return self.cut_aof(place, newest);
         }
         loading.opening -= 1;
         if loading.opening == 0 {
@@ -844,6 +789,23 @@ impl<T: Ticks> Host<T> {
             self.post(CoreId(0), Rare::Persist(PersistMail::Loaded(Ok(summary))));
         }
     }
+}
+
+/// A command of a log was answered with an error, as it was not when it was recorded.
+#[cold]
+fn note_error(summary: &mut Summary, name: &dyn fmt::Display, offset: u64, args: Args<'_>, reply: &[u8]) {
+    summary.errors += 1;
+    if summary.errors > ERRORS_SHOWN {
+        return;
+    }
+    let words = args.iter_from(0).flat_map(|word| word.escape_ascii().map(char::from).chain([' ']));
+    let command: String = words.take(COMMAND_CHARS_SHOWN).collect();
+    let error = String::from_utf8_lossy(reply);
+    tracing::warn!(
+        "Loading {name}: the command at byte {offset} is answered with an error: '{}' after '{}'",
+        error.trim_start_matches('-').trim_end(),
+        command.trim_end()
+    );
 }
 
 /// What `take_in` has done.
@@ -869,19 +831,6 @@ fn is_rdb_name(task: &Task) -> bool {
     task.file.path.extension().is_some_and(|extension| extension == "rdb")
 }
 
-/// Whether a foreign log may hold it: a command on data that waits for nothing, or what gives such commands their
-/// database and their transaction. Anything else could end the session that runs the log, or have it wait for ever.
-fn may_stand_in_log(spec: &Spec, argc: usize) -> bool {
-    let is_known = match spec.run {
-        Run::Shard(..) => !spec.flags.has(Flags::BLOCKING),
-        Run::Session(op) => {
-            matches!(op, SessionOp::Select | SessionOp::Multi | SessionOp::Exec | SessionOp::Ping)
-        }
-        Run::Node(_) | Run::Container => false,
-    };
-    is_known && spec.takes(argc)
-}
-
 fn damaged(name: &str, damage: journal::Damage) -> String {
     format!(
         "Bad file format reading the append only file {name} at byte {}: {}. Make a backup of your AOF file, then use \
@@ -904,11 +853,4 @@ fn torn(name: &str, (whole, end): (u64, u64), is_last: bool, is_allowed: bool) -
         end - whole
     );
     Ok(())
-}
-
-/// A request as a client sends it.
-fn write_request(args: Args<'_>, out: &mut Vec<u8>) {
-    use crate::journal::record::Sink;
-    out.begin(args.len());
-    args.iter_from(0).for_each(|arg| out.word(arg.into()));
 }

@@ -15,6 +15,8 @@ mod conduct;
 mod holds;
 mod loading;
 mod saving;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -27,14 +29,14 @@ use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::time::{Now, Ticks};
 use crate::config::{Config, Fsync};
-use crate::journal::REPLAY_TIME;
+use crate::journal::{Annotation, REPLAY_TIME};
 use crate::node::save::Target;
 use crate::node::stats::FilesReport;
 use crate::session::admit::AOF_FAILING;
 use crate::session::Wait;
 use crate::storage::aof::{Aof, AofEvent, AofOptions, SyncPolicy};
 use crate::storage::aofset::AofSet;
-use crate::storage::op::{Job, Outcome, Owner};
+use crate::storage::op::{FileOp, Job, Outcome, Owner};
 use crate::storage::plan::Plan;
 use crate::storage::snapshots::SnapshotFile;
 
@@ -88,10 +90,12 @@ struct ShardFiles {
     dirty_at_cut: u64,
     /// Whether more records wait for the disk than should.
     is_flooded: bool,
-    /// The append-only file goes when everything is on the disk (CONFIG SET appendonly no).
+    /// The append-only file goes when everything is on the disk: it was switched off, or could not begin.
     is_ending: bool,
     /// Records on their way to the append-only file; kept for its memory.
     records: Vec<u8>,
+    /// The second that the increment's last time stamp tells; zero where it has none.
+    stamped_secs: u64,
 }
 
 /// Why writes are refused.
@@ -138,6 +142,9 @@ pub enum PersistMail {
     Flooded(i32),
     /// To all: CONFIG SET appendonly no.
     StopAof,
+    /// To core 0: a shard's append-only file is closed, after `StopAof` or because its generation could not begin. What
+    /// removes its files.
+    Closed(Vec<FileOp>),
     /// To all: everything goes to the disk, and then the process ends.
     Stop,
     /// To core 0: it has.
@@ -178,6 +185,11 @@ impl Persistence {
     }
 }
 
+/// The second of the Unix epoch.
+fn unix_secs(now: Now) -> u64 {
+    u64::try_from(now.unix_us.div_euclid(1_000_000)).unwrap_or(0)
+}
+
 /// `appendfsync` and `no-appendfsync-on-rewrite`.
 fn aof_options(config: &Config) -> AofOptions {
     AofOptions {
@@ -187,6 +199,7 @@ fn aof_options(config: &Config) -> AofOptions {
             Fsync::No => SyncPolicy::Never,
         },
         no_sync_on_rewrite: config.persistence.no_appendfsync_on_rewrite,
+        keeps_history: config.persistence.aof_disable_auto_gc,
     }
 }
 
@@ -226,9 +239,7 @@ impl<T: Ticks> Host<T> {
         let flush = self.persist.is_stopping || files.is_ending;
         aof.poll(self.now.mono, flush, &mut self.persist.jobs);
         if files.is_ending && (aof.is_quiet() || aof.is_failing()) {
-            self.persist.jobs.extend(aof.close());
-            (files.aof, files.is_ending) = (None, false);
-            return;
+            return self.close_aof(place);
         }
         let shard = self.shards[place].id();
         let limit = if files.is_flooded { AOF_WAITING_BYTES_MAX / 2 } else { AOF_WAITING_BYTES_MAX };
@@ -258,27 +269,54 @@ impl<T: Ticks> Host<T> {
         self.persist.shards[place].askers = askers;
     }
 
-    /// Gives a shard's records to its append-only file and, on a primary, to its stream.
+    /// A shard's append-only file has ended: nothing waits for it any more.
+    #[cold]
+    fn close_aof(&mut self, place: usize) {
+        let shard = self.shards[place].id();
+        let files = &mut self.persist.shards[place];
+        files.is_ending = false;
+        let Some(mut aof) = files.aof.take() else { return };
+        self.persist.jobs.extend(aof.close());
+        if std::mem::take(&mut files.is_flooded) {
+            self.tell_all(|| PersistMail::Flooded(-1));
+        }
+        if aof.is_failing() {
+            self.drop_held(shard);
+            self.tell_trouble(place, None);
+        }
+        self.post(CoreId(0), Rare::Persist(PersistMail::Closed(aof.removal())));
+    }
+
+    /// Gives a shard's records to its append-only file and, on a primary, to its stream. With `aof-timestamp-enabled`
+    /// the first of each second stands in the file behind a line that tells it.
     pub(super) fn hand_over(&mut self, place: usize) {
         let files = &mut self.persist.shards[place];
         let journal = &mut self.shards[place].journal;
         if journal.pending().is_empty() {
             return;
         }
-        let marks = journal.take_marks();
-        journal.take_pending(&mut files.records);
         if !self.replication.is_replica {
-            self.replication.streams[place].append(&files.records);
+            self.replication.streams[place].append(journal.pending());
         }
+        let marks = journal.take_marks();
         let Some(aof) = files.aof.as_mut().filter(|_| !files.is_ending) else {
+            journal.take_pending(&mut files.records);
             files.records.clear();
             return;
         };
-        for (at, core, number) in marks {
-            if self.persist.holds {
-                aof.begin_barrier(at, (core.0, number));
+        if self.config.persistence.aof_timestamp_enabled {
+            let secs = unix_secs(self.now);
+            if secs > files.stamped_secs {
+                files.stamped_secs = secs;
+                Annotation::Time(secs).write(&mut files.records);
             }
         }
+        for (at, core, number) in marks {
+            if self.persist.holds {
+                aof.begin_barrier(files.records.len() + at, (core.0, number));
+            }
+        }
+        journal.take_pending(&mut files.records);
         aof.append(&mut files.records);
     }
 
@@ -311,6 +349,15 @@ impl<T: Ticks> Host<T> {
     /// The folder of the append-only file.
     pub(super) fn aof_folder(&self) -> &std::path::Path {
         &self.persist.aof_folder
+    }
+
+    /// What is appended from now on to a shard's append-only file belongs to the increment of this number.
+    fn cut_aof(&mut self, place: usize, cut: u64) {
+        let files = &mut self.persist.shards[place];
+        files.stamped_secs = 0;
+        if let Some(aof) = &mut files.aof {
+            aof.cut(cut);
+        }
     }
 
     /// A job on files has ended.
@@ -403,6 +450,7 @@ impl<T: Ticks> Host<T> {
                 }
             }
             PersistMail::StopAof => self.stop_aof(),
+            PersistMail::Closed(removal) => self.conduct_closed(removal),
             PersistMail::Stop => self.stop_files(),
             PersistMail::Stopped => self.conduct_stopped(),
         }
@@ -485,12 +533,15 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// CONFIG SET appendonly no: what is recorded so far goes to the disk, and no more is recorded.
+    /// The append-only file ends: what is recorded so far goes to the disk, and no more is recorded.
     fn stop_aof(&mut self) {
         for place in 0..self.shards.len() {
             self.hand_over(place);
             self.persist.shards[place].is_in_force = false;
             self.persist.shards[place].is_ending = self.persist.shards[place].aof.is_some();
+            if !self.persist.shards[place].is_ending {
+                self.post(CoreId(0), Rare::Persist(PersistMail::Closed(Vec::new())));
+            }
         }
         self.refresh_recording();
         self.refresh_holds();

@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use super::{aof_options, PersistMail};
+use super::{aof_options, unix_secs, PersistMail};
 use crate::base::ids::CoreId;
 use crate::base::time::Ticks;
 use crate::host::host::{lfu_options, Host};
@@ -119,8 +119,8 @@ impl<T: Ticks> Host<T> {
                     self.shards[place].set_recording(true);
                 }
                 self.hand_over(place);
-                let Some(aof) = &mut self.persist.shards[place].aof else { return };
-                aof.cut(cut);
+                self.cut_aof(place, cut);
+                let Some(aof) = &self.persist.shards[place].aof else { return };
                 (Target::Rewrite { cut, begins }, String::new(), aof.folder().temporary_base())
             }
         };
@@ -162,7 +162,8 @@ impl<T: Ticks> Host<T> {
         let persistence = &self.config.persistence;
         let is_base = matches!(target, Target::Rewrite { .. });
         if is_base && !persistence.aof_use_rdb_preamble {
-            return Box::new(crate::journal::rewrite::CommandsSink::new(self.now.unix_ms()));
+            let stamp = persistence.aof_timestamp_enabled.then(|| unix_secs(self.now));
+            return Box::new(crate::journal::rewrite::CommandsSink::new(self.now.unix_ms(), stamp));
         }
         Box::new(rdb::SnapshotFileSink::new(rdb::FileOptions {
             compress: persistence.rdbcompression,
@@ -170,7 +171,8 @@ impl<T: Ticks> Host<T> {
             access: access_notes(&self.config),
             is_aof_base: is_base,
             now: self.now,
-            used_memory: self.memory_gauge().used_bytes,
+            // The files of all shards together tell of all of it.
+            used_memory: self.memory_gauge().used_bytes / self.shards.len() as u64,
             has_field_expiry: self.shards.iter().any(|shard| shard.keyspace.has_field_expiry()),
             aux: Vec::new(),
         }))
@@ -405,17 +407,17 @@ impl<T: Ticks> Host<T> {
 
     /// All shards' parts of a save have ended.
     pub(super) fn save_ended(&mut self, target: Target, is_good: bool) {
-        for files in &mut self.persist.shards {
-            match target {
-                Target::Snapshot { .. } if is_good => files.dirty_saved = files.dirty_at_cut,
-                Target::Rewrite { begins: Some(_), .. } if is_good => files.is_in_force = true,
-                Target::Rewrite { begins: Some(_), .. } => files.aof = None,
-                _ => {}
+        match target {
+            Target::Snapshot { .. } if is_good => {
+                self.persist.shards.iter_mut().for_each(|files| files.dirty_saved = files.dirty_at_cut);
             }
-        }
-        if let Target::Rewrite { begins: Some(_), .. } = target {
-            self.refresh_recording();
-            self.refresh_holds();
+            Target::Rewrite { begins: Some(_), .. } if is_good => {
+                self.persist.shards.iter_mut().for_each(|files| files.is_in_force = true);
+                self.refresh_recording();
+                self.refresh_holds();
+            }
+            Target::Rewrite { begins: Some(_), .. } => self.stop_aof(),
+            _ => {}
         }
     }
 }

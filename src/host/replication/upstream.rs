@@ -432,6 +432,9 @@ impl<T: Ticks> Host<T> {
             snapshot_id: 0,
             stock: None,
             leftovers: Vec::new(),
+            kept: Default::default(),
+            old_logs: Default::default(),
+            snapshot: Default::default(),
             aof_folder: self.aof_folder().to_owned(),
             notes: Vec::new(),
         });

@@ -129,7 +129,27 @@ impl<'a> Cursor<'a> {
                 let len = string_len(self.length()?)?;
                 Text::Compressed(self.take(compressed)?, len)
             }
-            form => return Err(Stop::Refused(format!("a string has the unknown form {form:#x}"))),
+            form => return Err(unknown_form(form)),
+        })
+    }
+
+    /// The beginning of a string; how many of its bytes follow.
+    #[inline]
+    pub(in crate::rdb) fn text_head(&mut self) -> Result<usize, Stop> {
+        let form = match self.length_or_form()? {
+            Length::Number(len) => return string_len(len),
+            Length::Form(form) => form,
+        };
+        Ok(match form {
+            length::INT_8 => 1,
+            length::INT_16 => 2,
+            length::INT_32 => 4,
+            length::LZF => {
+                let compressed = string_len(self.length()?)?;
+                string_len(self.length()?)?;
+                compressed
+            }
+            form => return Err(unknown_form(form)),
         })
     }
 
@@ -171,6 +191,11 @@ impl fmt::Debug for TextBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextBuffer").field("decompressed", &self.decompressed.len()).finish_non_exhaustive()
     }
+}
+
+#[cold]
+fn unknown_form(form: u8) -> Stop {
+    Stop::Refused(format!("a string has the unknown form {form:#x}"))
 }
 
 /// The length of a string, if it is one that can be held.

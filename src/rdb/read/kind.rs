@@ -1,7 +1,7 @@
 //! The types of values that can be read, with those that are not written any more, and how they are laid out.
 
 use super::bytes::{Cursor, Stop};
-use crate::rdb::layout::kind;
+use crate::rdb::layout::{kind, VERSION, VERSION_FIELD_EXPIRY};
 
 /// Types that are read only: see `layout` for what they are.
 mod old {
@@ -21,6 +21,9 @@ mod old {
     /// The three versions of a stream.
     pub(super) const STREAMS: [u8; 3] = [15, 19, 21];
 }
+
+/// The version that has sets in listpacks (Redis 7.2).
+const VERSION_SET_LISTPACK: u16 = 11;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +144,15 @@ pub(in crate::rdb) mod score {
 }
 
 impl Kind {
+    /// The first version of Redis's format that has it, as far as that is later than `VERSION`.
+    pub(in crate::rdb) fn version(self) -> u16 {
+        match self {
+            Kind::HashExpiring(_) | Kind::HashListpackExpiring(_) => VERSION_FIELD_EXPIRY,
+            Kind::SetListpack => VERSION_SET_LISTPACK,
+            _ => VERSION,
+        }
+    }
+
     fn shape(self) -> Shape {
         use Part::{Length, ScoreText, Text, Word};
         const EARLIEST_BYTES: usize = 8;
@@ -217,7 +229,78 @@ impl Walk {
     }
 }
 
+/// A way through the bytes of a value that needs none of them twice: they may come in pieces, of which none is kept.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rdb) struct Passage {
+    kind: Kind,
+    /// Bytes to pass before the next part begins.
+    ahead: usize,
+    /// Elements that are still to come; not known before the first of them.
+    left: Option<u64>,
+    /// Which part of its element comes next.
+    part: usize,
+}
+
+impl Passage {
+    /// A way that begins with the value's first byte.
+    pub(in crate::rdb) fn new(kind: Kind) -> Passage {
+        Passage { kind, ahead: kind.shape().head, left: None, part: 0 }
+    }
+
+    /// Whether the value's end is reached.
+    pub(in crate::rdb) fn is_over(&self) -> bool {
+        self.ahead == 0 && self.left == Some(0)
+    }
+
+    /// Goes on from `at` to the value's end, or as far as the bytes reach. `at` moves behind those that are done with;
+    /// the few that are not, of a length that is cut off, are to come again.
+    pub(in crate::rdb) fn advance(&mut self, bytes: &[u8], at: &mut usize) -> Result<(), Stop> {
+        let shape = self.kind.shape();
+        loop {
+            let passed = self.ahead.min(bytes.len() - *at);
+            *at += passed;
+            self.ahead -= passed;
+            if self.ahead > 0 {
+                return Ok(());
+            }
+            let mut cursor = Cursor::new(bytes, *at);
+            let step = match self.left {
+                None if shape.is_counted => cursor.length().map(|count| self.left = Some(count)),
+                None => {
+                    self.left = Some(1);
+                    Ok(())
+                }
+                Some(0) => return Ok(()),
+                Some(left) => shape.element[self.part].head(&mut cursor).map(|follow| {
+                    self.ahead = follow;
+                    self.part = (self.part + 1) % shape.element.len();
+                    self.left = Some(if self.part == 0 { left - 1 } else { left });
+                }),
+            };
+            match step {
+                Ok(()) => *at = cursor.at(),
+                Err(Stop::Short) => return Ok(()),
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+}
+
 impl Part {
+    /// Reads what tells how long it is; how many bytes follow.
+    #[inline]
+    fn head(self, cursor: &mut Cursor<'_>) -> Result<usize, Stop> {
+        match self {
+            Part::Text => cursor.text_head(),
+            Part::Length => cursor.length().map(|_| 0),
+            Part::Word => Ok(8),
+            Part::ScoreText => Ok(match cursor.byte()? {
+                score::NAN.. => 0,
+                len => len.into(),
+            }),
+        }
+    }
+
     #[inline]
     fn skip(self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
         match self {

@@ -9,6 +9,7 @@
 //! kind     the types of values, and the way to a value's end
 //! value    a value of its bytes: list, set, zset, hash, each in all its forms; ziplist and zipmap are packings of old
 //! bytes    numbers, lengths and strings
+//! parts    the same records for those who pass them on and make no values (`merge`, `split`)
 //! ```
 //!
 //! What is read: the files of Redis 1 to 7.4 (RDB versions 1 to 12) and of Valkey 8 and 9. What cannot be held
@@ -25,6 +26,7 @@ mod hash;
 mod item;
 mod kind;
 mod list;
+mod parts;
 mod record;
 mod set;
 #[cfg(test)]
@@ -40,15 +42,12 @@ pub use self::item::KeyItem;
 pub(in crate::rdb) use self::{
     bytes::{Cursor, Stop, TextBuffer},
     kind::Type,
-    record::Format,
+    parts::{Part, Parts},
+    record::{Format, VALKEY_MAGIC},
     value::read as read_value,
 };
 
-use self::{
-    item::Attributes,
-    kind::Walk,
-    record::{Record, VALKEY_MAGIC},
-};
+use self::{item::Attributes, kind::Walk, record::Record};
 use super::layout::{CHECKSUM_BYTES, MAGIC};
 use crate::base::{crc64, ids::DbIndex};
 
@@ -202,7 +201,7 @@ impl Reader {
                 Record::Expire(at) => self.attributes.expire_at = Some(at),
                 Record::Idle(seconds) => self.attributes.idle_seconds = Some(seconds),
                 Record::Frequency(frequency) => self.attributes.frequency = Some(frequency),
-                Record::Other => {}
+                Record::Resize(..) | Record::Other => {}
                 Record::Aux(..) => {
                     self.at = end;
                     return Ok(Found::Record(start));

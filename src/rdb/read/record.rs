@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The first bytes of a file that Valkey 9 or later wrote; three digits with the version follow.
-pub(super) const VALKEY_MAGIC: &[u8; 6] = b"VALKEY";
+pub(in crate::rdb) const VALKEY_MAGIC: &[u8; 6] = b"VALKEY";
 
 /// Bytes of the magic and the version together, of either.
 const HEADER_BYTES: usize = 9;
@@ -54,6 +54,8 @@ pub(super) enum Record<'a> {
     Idle(u64),
     /// How often the next key is used.
     Frequency(u8),
+    /// How many keys the database has, and how many of them expire.
+    Resize(u64, u64),
     /// Nothing that a reader needs.
     Other,
     /// A key, whose value follows.
@@ -108,11 +110,7 @@ impl<'a> Record<'a> {
                     .map_err(|_| Stop::Refused(format!("there cannot be a database {number}")))?;
                 Record::Select(DbIndex(number))
             }
-            opcode::RESIZE => {
-                cursor.length()?;
-                cursor.length()?;
-                Record::Other
-            }
+            opcode::RESIZE => Record::Resize(cursor.length()?, cursor.length()?),
             other::SLOT_INFO => {
                 for _ in 0..3 {
                     cursor.length()?;

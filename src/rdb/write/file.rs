@@ -5,7 +5,7 @@
 //! snapshot shows them again (`SnapshotSink::in_order`).
 
 use super::{
-    string::write_len,
+    string::{write_len, StringWriter},
     value::{Cursor, Form, ValueWriter},
 };
 use crate::{
@@ -40,6 +40,39 @@ pub struct FileOptions {
     pub has_field_expiry: bool,
     /// More names and values about the file.
     pub aux: Vec<(String, String)>,
+}
+
+/// What a file says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// When its data was cut, in seconds since the epoch.
+    pub cut_secs: i64,
+    /// What the data took in memory.
+    pub used_memory: u64,
+    /// Whether it is the base of an AOF.
+    pub is_aof_base: bool,
+}
+
+impl About {
+    /// Writes it as Redis does.
+    pub(in crate::rdb) fn write(&self, strings: &mut StringWriter, out: &mut Vec<u8>) {
+        for (name, value) in [
+            ("redis-ver", REDIS_VERSION),
+            ("redis-bits", "64"),
+            ("ctime", &self.cut_secs.to_string()),
+            ("used-mem", &self.used_memory.to_string()),
+            ("aof-base", if self.is_aof_base { "1" } else { "0" }),
+        ] {
+            write_aux(name, value, strings, out);
+        }
+    }
+}
+
+/// Writes a name and a value about a file.
+pub(in crate::rdb) fn write_aux(name: &str, value: &str, strings: &mut StringWriter, out: &mut Vec<u8>) {
+    out.push(opcode::AUX);
+    strings.write(name.as_bytes(), out);
+    strings.write(value.as_bytes(), out);
 }
 
 /// What is written of how a key is used, which is for eviction by the one who loads the file.
@@ -88,21 +121,15 @@ impl SnapshotFileSink {
         let version = if self.options.has_field_expiry { VERSION_FIELD_EXPIRY } else { VERSION };
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(format!("{version:04}").as_bytes());
-        let seconds = self.options.now.unix_us.div_euclid(1_000_000);
-        self.aux("redis-ver", REDIS_VERSION, out);
-        self.aux("redis-bits", "64", out);
-        self.aux("ctime", &seconds.to_string(), out);
-        self.aux("used-mem", &self.options.used_memory.to_string(), out);
-        self.aux("aof-base", if self.options.is_aof_base { "1" } else { "0" }, out);
+        let about = About {
+            cut_secs: self.options.now.unix_us.div_euclid(1_000_000),
+            used_memory: self.options.used_memory,
+            is_aof_base: self.options.is_aof_base,
+        };
+        about.write(&mut self.values.strings, out);
         for (name, value) in std::mem::take(&mut self.options.aux) {
-            self.aux(&name, &value, out);
+            write_aux(&name, &value, &mut self.values.strings, out);
         }
-    }
-
-    fn aux(&mut self, name: &str, value: &str, out: &mut Vec<u8>) {
-        out.push(opcode::AUX);
-        self.values.strings.write(name.as_bytes(), out);
-        self.values.strings.write(value.as_bytes(), out);
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 pub(super) mod dump;
 pub(super) mod file;
-mod string;
+pub(super) mod string;
 mod value;
 
 #[cfg(test)]

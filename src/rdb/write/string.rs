@@ -29,7 +29,7 @@ const COMPRESS_COST: usize = 4;
 
 /// Writes a length.
 #[inline]
-pub(super) fn write_len(len: u64, out: &mut Vec<u8>) {
+pub(in crate::rdb) fn write_len(len: u64, out: &mut Vec<u8>) {
     match len {
         0..0x40 => out.push(len as u8),
         0x40..0x4000 => out.extend_from_slice(&[length::BITS_14 | (len >> 8) as u8, len as u8]),
@@ -88,7 +88,7 @@ fn write_plain(string: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes strings.
-pub(super) struct StringWriter {
+pub(in crate::rdb) struct StringWriter {
     compresses: bool,
     /// Made when it is first needed: it is large.
     compressor: Option<Compressor>,
@@ -98,13 +98,13 @@ pub(super) struct StringWriter {
 
 impl StringWriter {
     /// One that compresses, or does not.
-    pub(super) fn new(compresses: bool) -> StringWriter {
+    pub(in crate::rdb) fn new(compresses: bool) -> StringWriter {
         StringWriter { compresses, compressor: None, form: Vec::new() }
     }
 
     /// Writes a string.
     #[inline]
-    pub(super) fn write(&mut self, string: &[u8], out: &mut Vec<u8>) {
+    pub(in crate::rdb) fn write(&mut self, string: &[u8], out: &mut Vec<u8>) {
         if string.len() <= INT_TEXT_MAX {
             if !parse_i64(string).is_some_and(|number| write_short_int(number, out)) {
                 write_plain(string, out);

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::super::harness::process::Folder;
-use super::super::harness::{eventually, number_from_env, Client, Peer, Random, Value};
+use super::super::harness::{eventually, eventually_some, number_from_env, Client, Peer, Random, Value};
 use super::{assert_same, fill_as_stock, info, kill, saved, survey, Home, Survey};
 
 const AOF: &[&str] = &["--appendonly", "yes"];
@@ -17,7 +17,7 @@ fn random(salt: u64) -> Random {
 }
 
 /// The files of a redis-server that was filled, with a rewrite on the way, and killed; and what it had.
-fn of_redis(args: &[&str], salt: u64) -> (Home, Survey) {
+pub(super) fn of_redis(args: &[&str], salt: u64) -> (Home, Survey) {
     let home = Home::new();
     let peer = Peer::start_in(home.folder.clone(), args);
     let mut client = peer.client();
@@ -111,7 +111,7 @@ fn a_log_that_does_not_fit_into_maxmemory_is_loaded_all_the_same() {
     }
 }
 
-fn checked(program: &str, args: &[&str], folder: &Path, good: &str) {
+pub(super) fn checked(program: &str, args: &[&str], folder: &Path, good: &str) {
     let output = Command::new(program).args(args).current_dir(folder).output().expect(program);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains(good), "{program} {args:?}: {text}");
@@ -208,4 +208,91 @@ fn a_snapshot_of_a_stock_server_is_replaced_by_the_next_of_ours() {
     let mut client = server.client();
     assert_eq!(client.run("DEL more"), Value::Int(1));
     assert_same(&expected, &survey(&mut client), "after");
+}
+
+/// The second that the server's clock tells.
+fn second(client: &mut Client) -> u64 {
+    client.run("TIME").items()[0].text().parse().unwrap()
+}
+
+/// Waits until the server's clock tells a later second, and gives that.
+fn next_second(client: &mut Client) -> u64 {
+    let before = second(client);
+    eventually_some("a second passes", || Some(second(client)).filter(|&now| now > before))
+}
+
+/// The seconds that a file's time stamps tell.
+fn stamps(path: &Path) -> Vec<u64> {
+    let bytes = fs::read(path).unwrap();
+    let lines = bytes.split(|&byte| byte == b'\n');
+    let stamps = lines.filter_map(|line| line.strip_prefix(b"#TS:")?.strip_suffix(b"\r"));
+    stamps.map(|secs| std::str::from_utf8(secs).unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn time_stamps_are_those_of_redis_and_its_tool_cuts_our_files_off_at_them() {
+    for preamble in ["yes", "no"] {
+        let home = Home::new();
+        let args = [
+            AOF,
+            &[
+                "--appendfsync",
+                "always",
+                "--aof-timestamp-enabled",
+                "yes",
+                "--aof-use-rdb-preamble",
+                preamble,
+            ],
+        ]
+        .concat();
+        let server = home.run(2, &args);
+        let mut client = server.client();
+        let first = second(&mut client);
+        client.ok("MSET a 1 b 1 c 1 d 1 e 1 f 1");
+        client.ok("SET a 2");
+        let until = next_second(&mut client);
+        client.ok("MSET a 3 b 3 c 3 d 3 e 3 f 3");
+        let later = next_second(&mut client);
+        client.ok("SET g 1");
+        client.ok("MSET a 4 b 4 c 4 d 4 e 4 f 4");
+        let last = second(&mut client);
+        let folders = ["g1-0of2", "g1-1of2"].map(|name| home.path("appendonlydir").join(name));
+        for folder in &folders {
+            let increment = folder.join("appendonly.aof.1.incr.aof");
+            assert!(fs::read(&increment).unwrap().starts_with(b"#TS:"));
+            let stamps = stamps(&increment);
+            assert!(stamps.windows(2).all(|pair| pair[0] < pair[1]), "once each second: {stamps:?}");
+            assert!(stamps[0] >= first && stamps.last() <= Some(&last), "{first} to {last}: {stamps:?}");
+            assert!(stamps.len() >= 3, "{stamps:?}");
+            let base = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+            let base = base.into_iter().find(|path| path.display().to_string().contains(".base.")).unwrap();
+            assert_eq!(fs::read(base).unwrap().starts_with(b"#TS:"), preamble == "no");
+        }
+        // It can be switched off and on while the server runs.
+        client.ok("CONFIG SET aof-timestamp-enabled no");
+        next_second(&mut client);
+        client.ok("MSET a 5 b 5 c 5 d 5 e 5 f 5");
+        let count = |folder: &std::path::PathBuf| stamps(&folder.join("appendonly.aof.1.incr.aof")).len();
+        let before = folders.each_ref().map(count);
+        client.ok("CONFIG SET aof-timestamp-enabled yes");
+        next_second(&mut client);
+        assert_eq!(folders.each_ref().map(count), before);
+        client.ok("MSET a 6 b 6 c 6 d 6 e 6 f 6");
+        assert_eq!(folders.each_ref().map(count), before.map(|count| count + 1));
+        kill(server);
+        let whole = home.copy();
+        for folder in &folders {
+            let secs = (later - 1).max(until).to_string();
+            let args = ["--truncate-to-timestamp", &secs, "appendonly.aof.manifest"];
+            checked("redis-check-aof", &args, folder, "Successfully truncated AOF");
+        }
+        for shards in [2, 3] {
+            let server = home.copy().run(shards, &args);
+            let mut client = server.client();
+            assert_eq!(client.run("MGET a b c d e f").items(), [(); 6].map(|()| Value::bulk("3")));
+            assert_eq!(client.run("EXISTS g").int(), 0);
+        }
+        let server = whole.run(2, &args);
+        assert_eq!(server.client().run("MGET a g").items(), [Value::bulk("6"), Value::bulk("1")]);
+    }
 }

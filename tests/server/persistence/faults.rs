@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ringward::base::key::shard_of_key;
 
-use super::super::harness::{words, Value};
+use super::super::harness::{eventually, words, Value};
 use super::{assert_same, kill, saved, survey, Home, SYNCED_AOF};
 
 /// A shard's newest increment.
@@ -89,6 +89,103 @@ fn a_torn_record_is_refused_where_truncated_logs_are() {
     assert!(log.contains("Unexpected end of file reading the append only file"), "{log}");
     assert!(log.contains("appendonly.aof.1.incr.aof") && log.contains("whole up to byte"), "{log}");
     assert_eq!(len(&path), full - 3, "a refused file is left as it is");
+}
+
+/// As a switch of increments leaves it whose manifest got its name, and that failed then: records go on to the old one.
+#[test]
+fn the_last_increment_with_records_may_be_torn_where_only_empty_ones_follow() {
+    let whole = Home::new();
+    let server = whole.run(2, SYNCED_AOF);
+    let mut client = server.client();
+    let [a, b] = keys_on_both();
+    client.ok(&format!("MSET {a} 1 {b} 1"));
+    client.ok(&format!("MSET {a} 2 {b} 2"));
+    kill(server);
+    for shard in 0..2 {
+        let folder = whole.path(&format!("appendonlydir/g1-{shard}of2"));
+        let manifest = folder.join("appendonly.aof.manifest");
+        let mut text = fs::read_to_string(&manifest).unwrap();
+        for cut in [2, 3] {
+            text += &format!("file appendonly.aof.{cut}.incr.aof seq {cut} type i\n");
+            fs::write(folder.join(format!("appendonly.aof.{cut}.incr.aof")), "").unwrap();
+        }
+        fs::write(&manifest, text).unwrap();
+    }
+    let old = whole.path("appendonlydir/g1-1of2/appendonly.aof.1.incr.aof");
+    let full = len(&old);
+    // Within the last part's MULTI.
+    truncate(&old, full - 16);
+    for shards in [2, 3] {
+        let home = whole.copy();
+        let args = [SYNCED_AOF, &["--aof-load-truncated", "no"]].concat();
+        let (_, log) = home.start(shards, &args).refused_after_loading();
+        assert!(log.contains("appendonly.aof.1.incr.aof: it is whole up to byte"), "{log}");
+        for life in 0..2 {
+            let server = home.run(shards, SYNCED_AOF);
+            assert_eq!(server.log().contains("is torn"), life == 0, "{shards} shards:\n{}", server.log());
+            let mut client = server.client();
+            let expected = [Value::bulk((life + 1).to_string()), Value::bulk("1")];
+            assert_eq!(
+                client.run(&format!("MGET {a} {b}")).items(),
+                expected,
+                "{shards} shards, life {life}"
+            );
+            client.ok(&format!("SET {a} 2"));
+            kill(server);
+        }
+    }
+    // Anything in the increments behind it shows that it was left whole: then it is damaged.
+    let home = whole.copy();
+    fs::write(home.path("appendonlydir/g1-1of2/appendonly.aof.3.incr.aof"), "*1\r\n").unwrap();
+    let (_, log) = home.start(2, SYNCED_AOF).refused_after_loading();
+    assert!(log.contains("appendonly.aof.1.incr.aof: it is whole up to byte"), "{log}");
+}
+
+/// What a foreign log's commands answer is looked at: they did nothing, which somebody should know.
+#[test]
+fn errors_that_the_commands_of_a_log_answer_are_told() {
+    let home = Home::new();
+    let lines =
+        ["SET a x", "INCR a", "MULTI", "SET b 1", "LPUSH b 1", "SADD b 1", "EXEC", "SET c 1", "LPUSH c 1"];
+    let mut log: Vec<u8> = lines.iter().flat_map(|line| words(line)).collect();
+    for number in 0..20 {
+        log.extend(words(&format!("HSET a field{number} {}", "v".repeat(300))));
+    }
+    fs::write(home.path("appendonly.aof"), &log).unwrap();
+    let server = home.run(2, SYNCED_AOF);
+    let text = server.log();
+    let place = |line: &str| {
+        let at = lines.iter().position(|other| *other == line).unwrap();
+        lines[..at].iter().map(|line| words(line).len()).sum::<usize>()
+    };
+    let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    for (line, error) in [
+        ("INCR a", "ERR value is not an integer or out of range"),
+        ("LPUSH b 1", wrong),
+        ("SADD b 1", wrong),
+        ("LPUSH c 1", wrong),
+    ] {
+        let told = format!(
+            "Loading appendonly.aof: the command at byte {} is answered with an error: '{error}' after '{line}'",
+            place(line)
+        );
+        assert!(text.contains(&told), "{told}\n{text}");
+    }
+    assert_eq!(text.matches("is answered with an error").count(), 10, "{text}");
+    assert!(text.contains("24 commands of the log were answered with errors"), "{text}");
+    assert!(text.lines().all(|line| line.len() < 400), "{text}");
+    let mut client = server.client();
+    assert_eq!(client.run("MGET a b c").items(), ["x", "1", "1"].map(Value::bulk));
+    kill(server);
+    // The same in a shard's own log.
+    let home = with_last(&["SET a x"], &[]);
+    let path = increment(&home, 0, 1);
+    let whole = len(&path);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&words("INCR a"), whole).unwrap();
+    let server = home.run(1, SYNCED_AOF);
+    let told = format!("the command at byte {whole} is answered with an error: 'ERR value is not an integer");
+    assert!(server.log().contains(&told), "{}", server.log());
 }
 
 #[test]
@@ -302,6 +399,80 @@ fn a_snapshot_of_which_a_file_is_missing_or_changed_is_refused() {
     let (_, log) = home.start(2, &[]).refused_after_loading();
     assert!(log.contains("dump.rdb.manifest"), "{log}");
     assert_eq!(home.files(), whole.files());
+}
+
+#[test]
+fn a_checksum_is_not_looked_at_where_there_are_to_be_none() {
+    let whole = snapshot();
+    let files: Vec<_> = whole.files().into_iter().filter(|name| name.ends_with(".rdb")).collect();
+    for (shards, name) in [(2, &files[0]), (3, &files[1])] {
+        let home = whole.copy();
+        let file = fs::File::options().write(true).open(home.path(name)).unwrap();
+        // In the middle of a value.
+        file.write_all_at(b"#", len(&home.path(name)) - 15).unwrap();
+        let (_, log) = home.start(shards, &[]).refused_after_loading();
+        assert!(log.contains("the checksum is"), "{log}");
+        let server = home.run(shards, &["--rdbchecksum", "no"]);
+        let mut client = server.client();
+        assert_eq!(client.run("DBSIZE").int(), 20);
+        // What is saved now has none, and is loaded by those who want one: zero is none.
+        client.ok("SAVE");
+        kill(server);
+        let server = home.run(shards, &[]);
+        assert_eq!(server.client().run("DBSIZE").int(), 20);
+    }
+}
+
+#[test]
+fn a_snapshot_whose_manifest_is_lost_is_not() {
+    let whole = snapshot();
+    let names: Vec<_> = whole.files().into_iter().filter(|name| name.ends_with(".rdb")).collect();
+    fs::remove_file(whole.path("dump.rdb.manifest")).unwrap();
+    for shards in [2, 3] {
+        // All its files are there: it is loaded.
+        let home = whole.copy();
+        let server = home.run(shards, &[]);
+        let mut client = server.client();
+        assert_eq!(client.run("DBSIZE").int(), 20, "{shards} shards");
+        assert!(server.log().contains("dump.rdb.manifest is not there, but all files of a snapshot are"));
+        assert!(names.iter().all(|name| home.files().contains(name)));
+        // The next one takes its place.
+        client.ok("SAVE");
+        eventually("it is removed", || !home.path(&names[0]).exists() && !home.path(&names[1]).exists());
+        assert_eq!(home.files().len(), usize::from(shards) + 1);
+        // One of them is not: the others are kept, under a name that nothing removes.
+        let home = whole.copy();
+        fs::remove_file(home.path(&names[1])).unwrap();
+        let kept = format!("kept-{}", names[0]);
+        let before = fs::read(home.path(&names[0])).unwrap();
+        for round in 0..2 {
+            let server = home.run(shards, &[]);
+            assert_eq!(server.log().contains(&kept), round == 0, "{}", server.log());
+            let mut client = server.client();
+            assert_eq!(client.run("DBSIZE").int(), 0);
+            client.ok("SAVE");
+            kill(server);
+            assert_eq!(fs::read(home.path(&kept)).unwrap(), before);
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_made_while_the_log_counts_takes_the_place_of_the_one_before() {
+    let home = snapshot();
+    let snapshots = || {
+        let mut names = home.files();
+        names.retain(|name| name.starts_with("dump-"));
+        names
+    };
+    let before = snapshots();
+    kill(home.run(2, SYNCED_AOF));
+    // Now the log is loaded, and not the snapshot.
+    let server = home.run(2, SYNCED_AOF);
+    assert_eq!(snapshots(), before);
+    server.client().ok("SAVE");
+    eventually("the old ones are removed", || !before.iter().any(|name| home.path(name).exists()));
+    assert_eq!(snapshots().len(), 2);
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //! * `crash`: killed under load at random moments; nothing acknowledged is lost, no transaction is half there.
 //! * `faults`: files that are torn, damaged, missing, stale or named by mistake.
 //! * `full`: disks that are full, folders that cannot be written.
+//! * `leftovers`: what is needless, and when it goes.
 //! * `exchange`: files of a stock redis-server are loaded here, and ours there.
 //! * `loading`: what clients are told before the data is there.
+//! * `tools`: one file of a snapshot of all shards, and the way back.
 //!
 //! `RINGWARD_CRASHES` is how often the crash tests kill a server, all together.
 
@@ -13,8 +15,10 @@ mod crash;
 mod exchange;
 mod faults;
 mod full;
+mod leftovers;
 mod loading;
 mod restart;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
