@@ -21,6 +21,7 @@ pub mod record;
 pub mod rewrite;
 pub mod scan;
 pub mod stream;
+pub mod track;
 
 use crate::base::time::UnixMs;
 

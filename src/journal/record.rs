@@ -5,6 +5,7 @@
 
 use smallvec::SmallVec;
 
+use super::track::Whereabouts;
 use crate::base::double;
 use crate::base::ids::{CoreId, DbIndex, ShardId};
 use crate::base::num::parse_u64;
@@ -128,6 +129,8 @@ pub enum Annotation {
     Time(u64),
     /// The record that follows is this shard's part of a transaction.
     Txn(Txn),
+    /// Where the stream is, here in an append-only file: `#POS:history:raw:offset`, the history `-` if there is none.
+    Position(Whereabouts),
 }
 
 /// A transaction over several shards.
@@ -151,6 +154,15 @@ impl Annotation {
                 out.extend_from_slice(b"\r\n");
             }
             Annotation::Txn(txn) => txn.announce(out),
+            Annotation::Position(at) => {
+                out.extend_from_slice(b"#POS:");
+                out.extend_from_slice(if at.history.is_empty() { b"-" } else { &at.history });
+                for number in [at.raw, at.offset] {
+                    out.push(b':');
+                    write_number(out, number);
+                }
+                out.extend_from_slice(b"\r\n");
+            }
         }
     }
 
@@ -158,6 +170,12 @@ impl Annotation {
     pub fn parse(line: &[u8]) -> Option<Annotation> {
         if let Some(seconds) = line.strip_prefix(b"#TS:") {
             return parse_u64(seconds).map(Annotation::Time);
+        }
+        if let Some(text) = line.strip_prefix(b"#POS:") {
+            let mut fields = text.split(|&byte| byte == b':');
+            let history = fields.next().map(|name| if name == b"-" { Vec::new() } else { name.to_vec() })?;
+            let (raw, offset) = (parse_u64(fields.next()?)?, parse_u64(fields.next()?)?);
+            return Some(Annotation::Position(Whereabouts { history, raw, offset }));
         }
         line.strip_prefix(b"#TXN:").and_then(Txn::parse).map(Annotation::Txn)
     }
@@ -250,6 +268,11 @@ mod tests {
         };
         for (annotation, line) in [
             (Annotation::Time(1_700_000_000), "#TS:1700000000\r\n"),
+            (
+                Annotation::Position(Whereabouts { history: b"ab".to_vec(), raw: 7, offset: 5 }),
+                "#POS:ab:7:5\r\n",
+            ),
+            (Annotation::Position(Whereabouts { history: Vec::new(), raw: 0, offset: 0 }), "#POS:-:0:0\r\n"),
             (txn(3, 17, &[0]), "#TXN:3-17:0\r\n"),
             (txn(0, u64::MAX, &[2, 1]), "#TXN:0-18446744073709551615:2,1\r\n"),
             (txn(0, 1, &[0, 1]), "#TXN:0-1:0,1\r\n"),
@@ -269,6 +292,8 @@ mod tests {
             "#",
             "#TS:",
             "#TS:x",
+            "#POS:a:1",
+            "#POS:a:1:x",
             "#TXN:1:0",
             "#TXN:1-2",
             "#TXN:1-2:",

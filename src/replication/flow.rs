@@ -233,7 +233,7 @@ impl FlowReader {
             }
             // Taken for a remark it would make a part a record of its own.
             None if line.starts_with(b"#TXN:") => Err("a part is announced that cannot be understood"),
-            Some(Annotation::Time(_)) | None => Ok(()),
+            Some(Annotation::Time(_) | Annotation::Position(_)) | None => Ok(()),
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Scan {
     pub is_torn: bool,
     /// All parts of transactions over several shards, in order.
     pub parts: Vec<PartMark>,
+    /// Where the shard's stream is at the end: the history's name, raw, offset.
+    pub whereabouts: Option<(Vec<u8>, u64, u64)>,
 }
 
 /// Where each shard is to be cut off: at the end of its last whole record, or before.
@@ -99,7 +101,7 @@ mod tests {
     }
 
     fn scan(base: u64, end: Place, parts: &[PartMark]) -> Scan {
-        Scan { base, end, parts: parts.to_vec(), is_torn: false }
+        Scan { base, end, parts: parts.to_vec(), is_torn: false, whereabouts: None }
     }
 
     #[test]

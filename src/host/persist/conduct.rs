@@ -542,10 +542,17 @@ impl<T: Ticks> Host<T> {
             return;
         }
         let limits: std::sync::Arc<[_]> = torn::limits(&conducting.scans).into();
+        // A log that is cut off before its end is where no stream was.
+        let is_whole = conducting.scans.iter().zip(&limits[..]).all(|(scan, limit)| scan.end == *limit);
+        let found: Option<Vec<_>> = conducting.scans.iter().map(|scan| scan.whereabouts.clone()).collect();
+        let found = found.filter(|_| is_whole);
         let parts = conducting.scans.iter().flat_map(|scan| &scan.parts);
         let newest_txn = parts.map(|part| part.txn.1).max().unwrap_or(0);
         conducting.scans.iter_mut().for_each(|scan| scan.parts = Vec::new());
         conducting.missing = self.cores;
+        if let Some(found) = found {
+            self.restore_history(&found);
+        }
         self.tell_all(|| PersistMail::Limits(limits.clone(), newest_txn));
     }
 

@@ -25,6 +25,7 @@ use crate::base::time::{Now, Ticks};
 use crate::command::spec::Run;
 use crate::host::host::Host;
 use crate::host::mail::Rare;
+use crate::journal::track::Track;
 use crate::journal::{self, Annotation, Item};
 use crate::rdb;
 use crate::resp::Args;
@@ -91,6 +92,8 @@ pub(in crate::host) struct Loading {
     summary: Summary,
     /// By place, or by foreign log: what the increments hold.
     scans: Vec<Scan>,
+    /// The same of where their streams are.
+    tracks: Vec<Track>,
     /// By shard, or by foreign log: where they are cut off.
     limits: Vec<Place>,
     /// On core 0: the session that runs foreign commands.
@@ -190,6 +193,7 @@ impl Loading {
             reading: None,
             summary: Summary::default(),
             scans: vec![Scan::default(); local],
+            tracks: Vec::new(),
             limits: Vec::new(),
             session: None,
             snapshots_end: BTreeMap::new(),
@@ -251,6 +255,8 @@ impl<T: Ticks> Host<T> {
         }
         self.refresh_holds();
         self.refresh_attention();
+        self.refresh_mirrors();
+        self.annotate_positions();
         if self.id == CoreId(0) {
             tracing::info!("The data set is loaded, and clients are served");
             self.sync_loaded();
@@ -288,6 +294,7 @@ impl<T: Ticks> Host<T> {
                     let log = &logs[shard.index()];
                     let base = log.base.as_ref().map_or(0, |base| base.cut);
                     loading.scans[place] = Scan { base, ..Scan::default() };
+                    loading.tracks.push(Track::new(*shard));
                     loading
                         .tasks
                         .extend(log.increments.iter().map(|file| whole(place, file, TaskKind::Scan)));
@@ -295,6 +302,7 @@ impl<T: Ticks> Host<T> {
             }
             (Phase::ScanForeign, Load::ForeignLogs(logs)) => {
                 loading.scans = vec![Scan::default(); logs.len()];
+                loading.tracks = (0..logs.len()).map(|log| Track::new(ShardId(log as u16))).collect();
                 for (number, log) in logs.iter().enumerate() {
                     loading.scans[number].base = log.base.as_ref().map_or(0, |base| base.cut);
                     loading
@@ -388,7 +396,10 @@ impl<T: Ticks> Host<T> {
             tracing::info!("Loading {name} ({} bytes)", task.until - task.from);
         }
         let content = match task.kind {
-            TaskKind::Scan => Content::Commands(Box::new(journal::Reader::new(task.from))),
+            TaskKind::Scan => {
+                loading.tracks[task.place].begin_file();
+                Content::Commands(Box::new(journal::Reader::new(task.from)))
+            }
             TaskKind::ForeignCommands(_) => Content::Commands(Box::new(journal::Reader::new(task.from))),
             _ => Content::Unknown,
         };
@@ -626,22 +637,25 @@ impl<T: Ticks> Host<T> {
     }
 
     fn scan(&mut self, loading: &mut Loading) -> Result<Taken, String> {
-        let Loading { reading, scans, loaded_bytes, .. } = loading;
+        let Loading { reading, scans, tracks, loaded_bytes, .. } = loading;
         let Some(reading) = reading else { return Ok(Taken::Nothing) };
         let (cut, name) = (reading.task.file.cut, reading.task.file.path.display().to_string());
         let scan = &mut scans[reading.task.place];
+        let track = &mut tracks[reading.task.place];
         for _ in 0..ITEMS_PER_LOOK {
             let Content::Commands(reader) = &mut reading.content else { return Ok(Taken::All) };
             match reader.next() {
                 Err(damage) => return Err(damaged(&name, damage)),
-                Ok(Some(Item::Annotation { line, offset })) => {
+                Ok(Some(item @ Item::Annotation { line, offset })) => {
+                    track.see(&item);
                     if let Some(Annotation::Txn(txn)) = Annotation::parse(line) {
                         let shards = txn.shards.iter().copied().collect();
                         let mark = PartMark { txn: (txn.core.0, txn.number), at: (cut, offset), shards };
                         scan.parts.push(mark);
                     }
+                    track.settle(reader.tail().records);
                 }
-                Ok(Some(Item::Command { .. })) => {}
+                Ok(Some(Item::Command { .. })) => track.settle(reader.tail().records),
                 Ok(None) => match Self::feed(reading, loaded_bytes) {
                     Fed::More => {}
                     Fed::Later => return Ok(Taken::Nothing),
@@ -658,6 +672,8 @@ impl<T: Ticks> Host<T> {
                             scan.is_torn = true;
                         }
                         scan.end = (cut, tail.records);
+                        let at = track.whereabouts();
+                        scan.whereabouts = at.map(|at| (at.history.clone(), at.raw, at.offset));
                         return Ok(Taken::All);
                     }
                 },

@@ -327,13 +327,45 @@ impl<T: Ticks> Host<T> {
         self.replication.is_replica = was_replica;
     }
 
+    /// What a replica has applied of its primary's stream goes to the append-only file of the same shard, as it came.
+    pub(super) fn mirror(&mut self, place: usize, from: u64, to: u64) {
+        let files = &mut self.persist.shards[place];
+        let Some(aof) = files.aof.as_mut().filter(|_| !files.is_ending) else { return };
+        let Some(backlog) =
+            self.replication.streams.iter().find_map(|stream| stream.kept(self.shards[place].id().0))
+        else {
+            return;
+        };
+        let len = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        if backlog.read(from, to, len, &mut files.records) == Some(to) {
+            aof.append(&mut files.records);
+        }
+    }
+
+    /// Says in each shard's append-only file where its stream is.
+    pub(super) fn annotate_positions(&mut self) {
+        (0..self.shards.len()).for_each(|place| self.annotate_position(place));
+    }
+
+    /// The same for one shard. What is said holds for what stands behind it.
+    pub(super) fn annotate_position(&mut self, place: usize) {
+        self.hand_over(place);
+        let at = self.whereabouts(place);
+        let files = &mut self.persist.shards[place];
+        if let Some(aof) = files.aof.as_mut().filter(|_| !files.is_ending) {
+            Annotation::Position(at).write(&mut files.records);
+            aof.append(&mut files.records);
+        }
+    }
+
     /// Whether what is done to each shard's data is recorded: for its append-only file, or for replicas.
     pub(super) fn refresh_recording(&mut self) {
         for place in 0..self.shards.len() {
             let files = &self.persist.shards[place];
             let has_stream = !self.replication.is_replica
                 && self.replication.streams.get(place).is_some_and(|stream| stream.keeps());
-            let is_wanted = has_stream || files.aof.is_some() && !files.is_ending;
+            let has_file = files.aof.is_some() && !files.is_ending;
+            let is_wanted = has_stream || has_file && !self.replication.mirrors;
             if self.shards[place].journal.is_recording() != is_wanted {
                 self.hand_over(place);
                 self.shards[place].set_recording(is_wanted);

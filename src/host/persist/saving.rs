@@ -102,9 +102,6 @@ impl<T: Ticks> Host<T> {
                 (Target::Snapshot { id }, name, path)
             }
             Cut::Sync => {
-                if !self.shards[place].journal.is_recording() {
-                    self.shards[place].set_recording(true);
-                }
                 self.hand_over(place);
                 (Target::Sync, String::new(), PathBuf::new())
             }
@@ -116,10 +113,11 @@ impl<T: Ticks> Host<T> {
                     let first = FileId::first(JobTag { place: place as u16, owner: Owner::AofWrite });
                     self.persist.shards[place].aof =
                         Some(Aof::create(place as u16, folder, aof_options(&self.config), first));
-                    self.shards[place].set_recording(true);
+                    self.refresh_recording();
                 }
                 self.hand_over(place);
                 self.cut_aof(place, cut);
+                self.annotate_position(place);
                 let Some(aof) = &self.persist.shards[place].aof else { return };
                 (Target::Rewrite { cut, begins }, String::new(), aof.folder().temporary_base())
             }
@@ -139,7 +137,11 @@ impl<T: Ticks> Host<T> {
             writer = writer.in_folder(aof.folder().path.clone());
         }
         let output = match target {
-            Target::Sync => Output::Feeds(self.begin_sending(place)),
+            Target::Sync => {
+                let at = self.begin_sending(place);
+                self.refresh_recording();
+                Output::Feeds(at)
+            }
             Target::Snapshot { .. } | Target::Rewrite { .. } => Output::File(writer),
         };
         self.persist.shards[place].save = Some(Box::new(Save {

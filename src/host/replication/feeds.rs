@@ -75,6 +75,11 @@ impl Stream {
         }
     }
 
+    /// Its last bytes, if it has this number and keeps them.
+    pub(in crate::host) fn kept(&self, number: u16) -> Option<&Backlog> {
+        self.backlog.as_ref().filter(|_| self.number == number)
+    }
+
     /// Whether its last bytes are kept.
     pub(in crate::host) fn keeps(&self) -> bool {
         self.backlog.is_some()
@@ -307,10 +312,19 @@ impl<T: Ticks> Host<T> {
                 }
                 mark_dirty(session, feed.session, &mut self.dirty);
             }
+        }
+    }
+
+    /// Gives back what nobody needs any more of the streams' last bytes.
+    pub(super) fn trim_backlogs(&mut self) {
+        let is_replica = self.replication.is_replica;
+        for stream in &mut self.replication.streams {
+            let Some(backlog) = &mut stream.backlog else { continue };
             let is_fed = |feed: &&Feed| matches!(feed.stage, FeedStage::Sending | FeedStage::Streaming);
-            let needing = stream.feeds.iter().filter(is_fed);
-            let slowest = needing.map(|feed| feed.at).min();
-            backlog.trim(slowest);
+            let slowest = stream.feeds.iter().filter(is_fed).map(|feed| feed.at).min();
+            // What a replica has not applied is still to go to its own files.
+            let unapplied = is_replica.then_some(stream.open_to);
+            backlog.trim(slowest.into_iter().chain(unapplied).min());
         }
     }
 

@@ -419,6 +419,7 @@ impl<T: Ticks> Host<T> {
                 (stream.offset, stream.open_to) = (position.offset.0, position.raw);
             }
         }
+        self.refresh_mirrors();
     }
 
     fn connect_applier(&mut self) -> u32 {
@@ -523,8 +524,13 @@ impl<T: Ticks> Host<T> {
     }
 
     fn flow_applied(&mut self, flow: &mut Flow, position: Position) {
+        let (number, from) = (flow.order.number, flow.applied.raw);
         flow.applied = position;
-        let number = flow.order.number;
+        if let (true, Some(place)) =
+            (self.replication.mirrors, self.local.get(usize::from(number)).copied().flatten())
+        {
+            self.mirror(usize::from(place), from, position.raw);
+        }
         if let Some(stream) = self.replication.streams.iter_mut().find(|stream| stream.number == number) {
             (stream.offset, stream.open_to) = (position.offset.0, position.raw);
         }

@@ -410,6 +410,7 @@ impl<T: Ticks> Host<T> {
             // Nobody has come back for it. What follows is another history, since it is not kept.
             conducting.history = History::new(&mut self.rng);
             self.tell_replication(|| ReplicationMail::ForgetBacklog);
+            self.tell_history(true);
         }
         if is_due {
             if !self.replication.is_replica {

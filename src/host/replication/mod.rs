@@ -33,7 +33,7 @@ use crate::config::PrimaryAddress;
 use crate::node::replication::{ReplicaLine, ReplicationReport};
 use crate::node::save::Target;
 use crate::replication::flow::Position;
-use crate::replication::history::History;
+use crate::replication::history::{History, ReplId};
 use crate::storage::plan::Plan;
 
 /// This core's share.
@@ -43,6 +43,10 @@ pub(super) struct Replication {
     /// The streams that this core owns, in the order of their numbers. As a primary those of its shards, in their
     /// order.
     pub(super) streams: Vec<Stream>,
+    /// The name of the data's history, as every core knows it; none while it is of none.
+    history: Option<ReplId>,
+    /// As a replica with as many shards as its primary: its files have the primary's streams as they came.
+    pub(super) mirrors: bool,
     /// As a replica: how many streams the primary has.
     pub(super) stream_count: u16,
     /// As a replica: the flows on this core.
@@ -105,6 +109,10 @@ pub enum ReplicationMail {
     IsPrimary,
     /// To all: and as far as clients go.
     Open,
+    /// To all: the data's history has this name from now on, or it is of none.
+    History(Option<ReplId>),
+    /// To all: what was loaded is there in its history, raw and offset of each stream.
+    Restored(std::sync::Arc<[(u64, u64)]>),
     /// To all: so many streams the primary has.
     Streams(u16),
     /// To a core: open the flow of this number.
@@ -145,6 +153,8 @@ impl Replication {
         Replication {
             is_replica,
             streams,
+            history: None,
+            mirrors: false,
             stream_count: 0,
             flows: Vec::new(),
             has_more: false,
@@ -186,6 +196,8 @@ impl<T: Ticks> Host<T> {
             ReplicationMail::BePrimary(inheritance) => self.be_primary(&inheritance),
             ReplicationMail::IsPrimary => self.is_primary(),
             ReplicationMail::Open => self.open_as_primary(),
+            ReplicationMail::History(id) => self.note_history(id),
+            ReplicationMail::Restored(positions) => self.restore_positions(&positions),
             ReplicationMail::Streams(count) => self.replication.stream_count = count,
             ReplicationMail::OpenFlow(order) => self.open_flow(order),
             ReplicationMail::CloseFlows => self.close_flows(),
@@ -228,8 +240,9 @@ impl<T: Ticks> Host<T> {
         if !self.replication.flows.is_empty() {
             self.settle_flows();
         }
-        if self.replication.streams.iter().any(|stream| !stream.feeds.is_empty()) {
+        if self.replication.streams.iter().any(|stream| stream.keeps()) {
             self.pump_feeds();
+            self.trim_backlogs();
         }
         if self.replication.draining.is_some() {
             self.look_at_drain();

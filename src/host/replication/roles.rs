@@ -18,8 +18,9 @@ use crate::config::{Config, PrimaryAddress, ReplicaOf};
 use crate::host::host::Host;
 use crate::host::mail::Rare;
 use crate::host::query::{Answer, Query};
+use crate::journal::track::Whereabouts;
 use crate::node::save::Target;
-use crate::replication::history::{History, Positions, Resume};
+use crate::replication::history::{History, Positions, ReplId, Resume};
 use crate::shard::waiters::End;
 use crate::storage::plan::Plan;
 
@@ -113,6 +114,11 @@ impl<T: Ticks> Host<T> {
         let address = self.configured_primary();
         if let (Some(conducting), Some(address)) = (&mut self.replication.conducting, address) {
             conducting.upstream = Some(Upstream::new(address, None, now));
+        }
+        // A primary's own history begins with it; a replica's data is of one when it has been synchronized.
+        let is_primary = !self.replication.is_replica;
+        if self.id == CoreId(0) {
+            self.tell_history(is_primary);
         }
     }
 
@@ -384,6 +390,7 @@ impl<T: Ticks> Host<T> {
         self.tell_replication(|| ReplicationMail::CloseFlows);
         let inheritance = Inheritance { streams, is_continued };
         self.tell_replication(|| ReplicationMail::BePrimary(inheritance.clone()));
+        self.tell_history(true);
     }
 
     /// This core is one of a primary, as far as what is recorded goes.
@@ -442,6 +449,7 @@ impl<T: Ticks> Host<T> {
         for shard in &mut self.shards {
             shard.set_replica(is_replica);
         }
+        self.refresh_mirrors();
         self.refresh_active_expire();
         self.refresh_memory_limit();
         self.refresh_attention();
@@ -459,6 +467,90 @@ impl<T: Ticks> Host<T> {
         // The others were told to replace theirs before they are told to load.
         if self.id == CoreId(0) {
             self.conduct_load();
+        }
+    }
+
+    /// Whether this replica's files have its primary's streams as they came, instead of what its shards record.
+    pub(in crate::host) fn refresh_mirrors(&mut self) {
+        let is_same = self.stream_count() == self.placement.len();
+        let is_read_only = self.config.replication.replica_read_only;
+        let mirrors = self.replication.is_replica && is_same && is_read_only;
+        if mirrors != std::mem::replace(&mut self.replication.mirrors, mirrors) {
+            self.refresh_recording();
+            self.annotate_positions();
+        }
+    }
+
+    /// The history of the data has another name, or none.
+    pub(super) fn note_history(&mut self, id: Option<ReplId>) {
+        if id != std::mem::replace(&mut self.replication.history, id) {
+            self.annotate_positions();
+        }
+    }
+
+    /// Where the stream of a shard is, as its append-only file says it.
+    pub(in crate::host) fn whereabouts(&self, place: usize) -> Whereabouts {
+        let number = self.shards[place].id().0;
+        let found = self.replication.streams.iter().position(|stream| stream.number == number);
+        let is_known = !self.replication.is_replica || self.replication.mirrors;
+        match (found, self.replication.history.filter(|_| is_known)) {
+            (Some(at), Some(id)) => {
+                let stream = &self.replication.streams[at];
+                let raw = if self.replication.is_replica { stream.open_to } else { stream.raw };
+                let history = id.as_str().as_bytes().to_vec();
+                Whereabouts { history, raw, offset: self.offset_of(at) }
+            }
+            _ => Whereabouts { history: Vec::new(), raw: 0, offset: 0 },
+        }
+    }
+
+    /// Tells all cores what the data's history is called.
+    pub(super) fn tell_history(&mut self, is_known: bool) {
+        let id = self.replication.conducting.as_ref().map(|conducting| conducting.history.id);
+        let id = id.filter(|_| is_known);
+        self.tell_replication(|| ReplicationMail::History(id));
+    }
+
+    /// The append-only files of all shards say that they are of one history, and where in it.
+    pub(in crate::host) fn restore_history(&mut self, found: &[(Vec<u8>, u64, u64)]) {
+        let is_replica = self.replication.is_replica;
+        let Some((name, ..)) = found.first() else { return };
+        let Some(id) = ReplId::parse(name).filter(|_| found.iter().all(|(other, ..)| other == name)) else {
+            return;
+        };
+        let positions: Arc<[(u64, u64)]> = found.iter().map(|&(_, raw, offset)| (raw, offset)).collect();
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let at: Positions = positions.iter().map(|&(raw, _)| raw).collect();
+        let offset = positions.iter().map(|&(_, offset)| offset).sum();
+        conducting.history = History { id, before: None };
+        match is_replica {
+            // It asks to go on from here.
+            true => {
+                conducting.applied = positions.iter().copied().collect();
+                if let Some(upstream) = &mut conducting.upstream {
+                    upstream.resume_from(Resume { id, at, offset });
+                }
+            }
+            // Whoever has come no further misses nothing; what follows may be another story.
+            false => conducting.history.shift(at, offset, &mut self.rng),
+        }
+        self.tell_replication(|| ReplicationMail::Restored(positions.clone()));
+        self.tell_history(true);
+    }
+
+    /// What was loaded is there in its history.
+    pub(super) fn restore_positions(&mut self, positions: &[(u64, u64)]) {
+        let capacity = self.backlog_capacity();
+        self.replication.stream_count = positions.len() as u16;
+        for place in 0..self.shards.len() {
+            let number = self.shards[place].id().0;
+            let Some(&(raw, offset)) = positions.get(usize::from(number)) else { continue };
+            self.shards[place].journal.set_end(crate::base::ids::Offset(offset));
+            let streams = &mut self.replication.streams;
+            if let Some(stream) = streams.iter_mut().find(|stream| stream.number == number) {
+                (stream.raw, stream.offset, stream.open_to) = (raw, offset, raw);
+                stream.keep_backlog(capacity);
+            }
         }
     }
 

@@ -118,6 +118,11 @@ impl Upstream {
         self.state == LinkState::Up
     }
 
+    /// What is asked to be gone on from, as the files say.
+    pub(super) fn resume_from(&mut self, resume: Resume) {
+        self.resume = Some(resume);
+    }
+
     /// Whether the link was lost, and what was begun has still to come to its end.
     pub(super) fn is_ending(&self) -> bool {
         self.state == LinkState::Ending
@@ -403,6 +408,7 @@ impl<T: Ticks> Host<T> {
         if let Some(conducting) = &mut self.replication.conducting {
             conducting.applied.clear();
         }
+        self.tell_history(false);
         self.begin_drain(DrainFor::Load);
     }
 
@@ -476,6 +482,7 @@ impl<T: Ticks> Host<T> {
         upstream.said = String::new();
         upstream.acked = now;
         self.tell_replication(|| ReplicationMail::Apply);
+        self.tell_history(true);
         self.tell_replication(|| ReplicationMail::AskApplied(None));
         self.tell_gate();
     }
