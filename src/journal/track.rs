@@ -1,8 +1,8 @@
 //! Where an append-only file is in the history that its node's data belongs to.
 //!
-//! Lines in the file say so (`Annotation::Position`): at its beginning, and wherever it becomes another. They, and those
-//! that tell the time, are in the file alone; all other bytes are the stream's. So whoever reads the file to some place
-//! knows where the stream is there.
+//! Lines in the file say so (`Annotation::Position`): at its beginning, and wherever it becomes another. They, and
+//! those that tell the time, are in the file alone; all other bytes are the stream's. So whoever reads the file to some
+//! place knows where the stream is there.
 
 use super::record::{Annotation, FRAME_BYTES};
 use super::Item;

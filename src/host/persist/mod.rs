@@ -216,7 +216,7 @@ impl<T: Ticks> Host<T> {
         for place in 0..self.persist.shards.len() {
             if self.persist.shards[place].aof.is_some() {
                 self.settle_aof(place);
-            } else if self.shards[place].journal.is_recording() {
+            } else if self.replication.streams.get(place).is_some_and(|stream| stream.keeps()) {
                 self.hand_over(place);
             }
         }
