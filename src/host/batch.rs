@@ -517,7 +517,15 @@ impl<T: Ticks> Host<T> {
         };
         let command = match found {
             Ok(command) => command,
-            Err(error) => return self.refuse(index, None, &error),
+            Err(error) => {
+                let aborted = session.multi.as_ref().is_some_and(|multi| multi.aborted);
+                let flow = self.refuse(index, None, &error);
+                let multi = self.session(index).and_then(|session| session.multi.as_mut());
+                if let Some(multi) = multi.filter(|_| admit::spares_transaction(args)) {
+                    multi.aborted = aborted;
+                }
+                return flow;
+            }
         };
         let spec = self.table.spec(command);
         let flags = self.flags_of(index, spec);

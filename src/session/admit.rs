@@ -64,6 +64,13 @@ pub fn find(table: &Table, args: Args<'_>) -> Result<CommandId, CommandError> {
     }
 }
 
+/// Whether EXEC runs what else was queued although this is no command. CONFIG REWRITE is the only one: Sentinel puts it
+/// into the transaction with which it promotes and reconfigures, and does not mind if it fails. Where CONFIG is renamed
+/// away, Redis discards the whole transaction for it, so that nothing is ever failed over.
+pub fn spares_transaction(args: Args<'_>) -> bool {
+    args.len() == 2 && args.is(0, "config") && args.is(1, "rewrite")
+}
+
 /// Whether the session may run the command now. `flags` are its own, with those of what it runs (EXEC).
 ///
 /// # Errors

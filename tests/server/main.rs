@@ -22,4 +22,5 @@ mod pubsub;
 mod rdb;
 mod rdb_read;
 mod scan;
+mod sentinel;
 mod soak;

@@ -125,6 +125,14 @@ impl Start {
         start
     }
 
+    /// Another program, say a stock server, with the configuration file of this name in the folder and nothing else
+    /// said.
+    pub(crate) fn program(program: &Path, folder: Arc<Folder>, port: Arc<Port>, file: &str) -> Start {
+        let mut command = Command::new(program);
+        command.current_dir(&**folder).arg(folder.join(file));
+        Start { command, folder, port, listens: true, stdin: None, address: None }
+    }
+
     /// Without any argument.
     pub(crate) fn nothing() -> Start {
         let (folder, port) = (Arc::new(Folder::new()), Arc::new(Port::new()));
