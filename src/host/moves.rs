@@ -4,7 +4,9 @@
 //! owed no reply that is still to come, and runs nothing on the way (`Wait::Move`). The runtime stops receiving, sends
 //! what is owed, and when the kernel has nothing of the connection under way takes the session from here (`depart`) to
 //! the other core (`arrive`), where it has another number, and is told what it has come for (`Errand`). Its client's id
-//! stays, and so does what it waits for on shards: that is known there by key, not by session.
+//! stays, and so does what it waits for on shards: that is known there by key, not by session. Its subscriptions do
+//! not: they are its core's, and what is published on the way would miss it. Who listens moves only to become a
+//! replica, and listens no longer.
 //!
 //! A connection that ends on the way just ends. While it travels it is on no core: a question to all cores (CLIENT
 //! LIST, CLIENT KILL) that is asked in that moment does not meet it.
@@ -63,10 +65,12 @@ impl<T: Ticks> Host<T> {
         if session.replies.waiting() > 0 {
             return self.keep_for(index, Wait::Replies);
         }
+        self.unsubscribe_from_all(index);
         if to == self.id {
             self.run_errand(index, errand);
             return Flow::Next;
         }
+        let Some(session) = self.session(index) else { return Flow::Next };
         session.state = State::Waiting(Wait::Move);
         session.under_way += 1;
         self.departing.insert(index, errand);

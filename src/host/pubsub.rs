@@ -13,7 +13,8 @@
 //! 2. After the confirmation that a subscription is over nothing of it comes any more.
 //! 3. PUBLISH answers with the number of subscriptions that got the message, over all cores.
 //! 4. What one client publishes reaches each subscriber in the order of publication, on one channel and over several:
-//!    parcels between two cores do not overtake each other.
+//!    parcels between two cores do not overtake each other. When PUBLISH is answered all receivers have the message
+//!    among their output, so what anybody publishes after that comes behind it.
 //! 5. What a client has asked for before a PUBLISH is done, and as durable as it is to be, before the message goes out:
 //!    who gets the message and looks finds it.
 //! 6. A message never stands within another reply. It comes before the reply that a blocked client waits for, and

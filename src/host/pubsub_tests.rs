@@ -798,3 +798,22 @@ fn a_pause_of_writes_holds_publications_back() {
          c< :1",
     );
 }
+
+#[test]
+fn who_listens_does_not_change_cores() {
+    let mut node = Node::new(2, 2, 1, &[]);
+    let (listener, publisher) = (node.connect_to(0), node.connect_to(1));
+    node.run(listener, "HELLO 3");
+    node.run(listener, "SUBSCRIBE x");
+    assert_eq!(
+        node.run(listener, "DEBUG MOVE-CLIENT 1"),
+        "-ERR a client with subscriptions stays where it is\r\n"
+    );
+    assert_eq!(node.run(publisher, "PUBLISH x 1"), ":1\r\n");
+    assert_eq!(short(&node.take_text(listener)), ">3 $message $x $1");
+    node.run(listener, "UNSUBSCRIBE");
+    assert_eq!(node.run(listener, "DEBUG MOVE-CLIENT 1"), "+OK\r\n");
+    assert_eq!(short(&node.run(listener, "SUBSCRIBE y")), ">3 $subscribe $y :1");
+    assert_eq!(node.run(publisher, "PUBLISH y 1"), ":1\r\n");
+    assert_eq!(short(&node.take_text(listener)), ">3 $message $y $1");
+}

@@ -368,3 +368,33 @@ impl Input {
         self.bytes.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::pubsub::Kind;
+
+    #[test]
+    fn each_class_has_its_output_limit() {
+        let mut session = Session::new(ClientId(1), Peer::default(), MonoUs(0));
+        let pubsub = OutputBufferLimit { hard_bytes: 100, soft_bytes: 50, soft_secs: 2 };
+        let limits = OutputBufferLimits { pubsub, ..OutputBufferLimits::usual() };
+        let owe = |session: &mut Session, bytes: usize| session.replies.out = vec![b'x'; bytes];
+        let secs = |secs: u64| MonoUs(secs * 1_000_000);
+        owe(&mut session, 1000);
+        assert!(!session.reads_too_slowly(&limits, secs(0)), "an ordinary client has no limit");
+        session.subscriptions.change(Kind::Shard, true);
+        assert!(session.reads_too_slowly(&limits, secs(0)));
+        owe(&mut session, 99);
+        session.over_soft_limit_since = None;
+        for (bytes, at, expected) in
+            [(99, 1, false), (99, 3, false), (50, 4, true), (49, 5, false), (50, 6, false), (99, 8, false)]
+        {
+            owe(&mut session, bytes);
+            assert_eq!(session.reads_too_slowly(&limits, secs(at)), expected, "{bytes} bytes at {at}");
+        }
+        owe(&mut session, 40);
+        session.unsent_bytes = 60;
+        assert!(session.reads_too_slowly(&limits, secs(9)), "what the socket has not taken counts");
+    }
+}

@@ -117,6 +117,28 @@ const tests = {
     assert.ok((await redis.memory("USAGE", "none")) === null);
   },
 
+  async publishAndSubscribe(redis) {
+    const listener = connect();
+    const seen = [];
+    const all = new Promise((resolve) => {
+      listener.on("message", (channel, message) => seen.push(`${channel} ${message}`) && message === "end" && resolve());
+    });
+    const matched = new Promise((resolve) => listener.on("pmessage", (...words) => resolve(words)));
+    assert.equal(await listener.subscribe("news", "other"), 2);
+    assert.equal(await listener.psubscribe("n*"), 3);
+    assert.deepEqual((await redis.pubsub("CHANNELS")).sort(), ["news", "other"]);
+    for (const message of ["1", "2", "3", "end"]) {
+      assert.equal(await redis.publish("news", message), 2);
+    }
+    await all;
+    assert.deepEqual(seen, ["news 1", "news 2", "news 3", "news end"]);
+    assert.deepEqual(await matched, ["n*", "news", "1"]);
+    assert.equal(await listener.unsubscribe("news", "other"), 1);
+    assert.equal(await listener.punsubscribe("n*"), 0);
+    assert.equal(await listener.get("none"), null);
+    listener.disconnect();
+  },
+
   async monitoring(redis) {
     const monitor = await redis.monitor();
     const seen = new Promise((resolve) => {

@@ -1,4 +1,4 @@
-//! The Rust `redis` crate against the server's own binary: RESP2 and RESP3, pipelines, threads.
+//! The Rust `redis` crate against the server's own binary: RESP2 and RESP3, pipelines, threads, Pub/Sub.
 //!
 //! The other clients (redis-py, ioredis, redis-cli and the benchmarks) are scripts beside this file: `tests/run` starts
 //! a server for them.
@@ -162,4 +162,74 @@ fn databases_are_apart() {
         assert_eq!(zero.get::<_, Option<i64>>("a").unwrap(), None);
         assert_eq!(seven.get::<_, Option<i64>>("a").unwrap(), Some(7));
     });
+}
+
+#[test]
+fn messages_reach_subscribers() {
+    const COUNT: usize = 500;
+    let server = Server::start();
+    // On both cores; the last one hears each message twice.
+    let listeners: Vec<_> = (0..6).map(|at| (at, server.connect(""))).collect();
+    let (is_ready, ready) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for (at, mut connection) in listeners {
+            let is_ready = is_ready.clone();
+            scope.spawn(move || {
+                let mut pubsub = connection.as_pubsub();
+                pubsub.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+                pubsub.subscribe("news").unwrap();
+                pubsub.subscribe("other").unwrap();
+                if at == 5 {
+                    pubsub.psubscribe("n*").unwrap();
+                }
+                assert_eq!(pubsub.ping_message::<(String, String)>("hi").unwrap().1, "hi");
+                is_ready.send(()).unwrap();
+                for number in 0..COUNT {
+                    let message = pubsub.get_message().unwrap();
+                    assert_eq!(message.get_channel_name(), "news");
+                    assert_eq!(message.get_payload::<usize>().unwrap(), number);
+                    if at == 5 {
+                        let message = pubsub.get_message().unwrap();
+                        assert_eq!(message.get_pattern::<String>().unwrap(), "n*");
+                        assert_eq!(message.get_payload::<usize>().unwrap(), number);
+                    }
+                }
+                pubsub.unsubscribe("news").unwrap();
+                drop(pubsub);
+                // It is an ordinary connection again.
+                assert_eq!(connection.get::<_, Option<String>>("none").unwrap(), None);
+            });
+        }
+        let mut client = server.connect("?protocol=resp3");
+        (0..6).for_each(|_| ready.recv_timeout(Duration::from_secs(30)).unwrap());
+        for number in 0..COUNT {
+            assert_eq!(client.publish::<_, _, usize>("news", number).unwrap(), 7);
+        }
+    });
+}
+
+#[test]
+fn messages_are_pushed_between_replies() {
+    let server = Server::start();
+    let mut client = server.connect("?protocol=resp3");
+    let (sender, pushed) = std::sync::mpsc::channel();
+    client.set_push_sender(sender);
+    client.subscribe_resp3("x").unwrap();
+    let mut publisher = server.connect("");
+    // Its reply comes behind the confirmation, on the same connection.
+    assert_eq!(client.get::<_, Option<String>>("none").unwrap(), None);
+    for number in 0..100 {
+        assert_eq!(publisher.publish::<_, _, i64>("x", number).unwrap(), 1);
+        assert_eq!(client.incr::<_, _, i64>("count", 1).unwrap(), number + 1);
+    }
+    // What it publishes itself comes behind the reply, so that one more reply brings the last.
+    assert_eq!(client.publish::<_, _, i64>("x", "own").unwrap(), 1);
+    assert_eq!(client.get::<_, i64>("count").unwrap(), 100);
+    let pushed: Vec<_> = pushed.try_iter().map(|info| (info.kind, info.data)).collect();
+    assert_eq!(pushed.len(), 102);
+    assert_eq!(pushed[0].0, redis::PushKind::Subscribe);
+    let payloads: Vec<String> =
+        pushed[1..].iter().map(|(_, data)| redis::from_redis_value_ref(&data[1]).unwrap()).collect();
+    let expected: Vec<String> = (0..100).map(|number| number.to_string()).chain(["own".to_owned()]).collect();
+    assert_eq!(payloads, expected);
 }

@@ -272,6 +272,40 @@ def asynchronous(r):
     asyncio.run(main())
 
 
+def publish_and_subscribe(r):
+    channels = r.pubsub(ignore_subscribe_messages=True)
+    channels.subscribe("news")
+    channels.psubscribe("n*")
+    assert channels.get_message(timeout=20) is None and channels.get_message(timeout=20) is None
+    assert r.pubsub_channels() == [b"news"] and r.pubsub_numpat() == 1
+    assert r.pubsub_numsub("news", "none") == [(b"news", 1), (b"none", 0)]
+    for number in range(100):
+        assert r.publish("news", number) == 2
+    kinds = []
+    for number in range(100):
+        for _ in range(2):
+            message = channels.get_message(timeout=20)
+            assert message["data"] == str(number).encode(), message
+            kinds.append(message["type"])
+    assert kinds == ["message", "pmessage"] * 100
+    channels.ping("hi")
+    assert channels.get_message(timeout=20)["data"] == b"hi"
+    channels.unsubscribe()
+    channels.punsubscribe()
+    assert channels.get_message(timeout=20) is None and channels.get_message(timeout=20) is None
+    channels.close()
+    # A thread with a handler.
+    heard = threading.Event()
+    handled = r.pubsub()
+    handled.subscribe(**{"x": lambda message: message["data"] == b"hello" and heard.set()})
+    worker = handled.run_in_thread(sleep_time=0.01, daemon=True)
+    while r.publish("x", "hello") == 0:
+        time.sleep(0.01)
+    assert heard.wait(20)
+    worker.stop()
+    worker.join(20)
+
+
 def reset_and_reconnect(r):
     single = connect(r.connection_pool.connection_kwargs["protocol"], single_connection_client=True)
     single.set("a", 1)
@@ -301,6 +335,7 @@ TESTS = [
     refusals,
     threads,
     asynchronous,
+    publish_and_subscribe,
     reset_and_reconnect,
 ]
 

@@ -508,3 +508,18 @@ fn subscriptions_are_counted_as_memory_of_the_client() {
     assert_eq!(subscriber.run("PING"), Value::simple("PONG"));
     assert!(admin.run("CLIENT LIST TYPE pubsub").text().is_empty());
 }
+
+#[test]
+fn a_replica_without_its_primary_publishes() {
+    let server = Server::start(2);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (mut admin, mut subscriber) = (server.client(), server.client());
+    admin.ok("CONFIG SET replica-serve-stale-data no");
+    admin.ok(&format!("REPLICAOF 127.0.0.1 {nobody}"));
+    eventually("its data is stale", || admin.run("GET k").is_error());
+    subscriber.send(&words("SUBSCRIBE x"));
+    assert_eq!(subscriber.read().items()[2], Value::Int(1));
+    assert_eq!(admin.run("PUBLISH x hello"), Value::Int(1));
+    assert_eq!(subscriber.read(), message("x", "hello"));
+    assert_eq!(admin.run("PUBSUB NUMPAT"), Value::Int(0));
+}

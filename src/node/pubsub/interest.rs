@@ -52,13 +52,21 @@ pub struct Interest {
     words_per_bucket: usize,
     /// For each bucket, a bit for each other core. Empty until one has told something.
     others: Vec<u64>,
-    /// For each bucket, how many names this core has in it, those included that somebody waits for. Empty until there
-    /// is one.
-    counts: Vec<u32>,
-    /// For each bucket, whether all others know that this core wants it.
-    known: Vec<bool>,
-    /// Buckets that have become empty, and of which the others still think otherwise.
+    /// What this core wants, for each bucket. Empty until there is something.
+    own: Vec<Own>,
+    /// Buckets that have become empty since the others were last told of such, each once.
     emptied: Vec<Bucket>,
+}
+
+/// What this core wants of one bucket.
+#[derive(Clone, Copy, Debug, Default)]
+struct Own {
+    /// How many names it has, those included that somebody waits for.
+    names: u32,
+    /// Whether all others know that it wants it.
+    is_known: bool,
+    /// Whether it stands in `emptied`.
+    is_emptied: bool,
 }
 
 impl Interest {
@@ -68,8 +76,7 @@ impl Interest {
             has_others: cores > 1,
             words_per_bucket: usize::from(cores).div_ceil(64),
             others: Vec::new(),
-            counts: Vec::new(),
-            known: Vec::new(),
+            own: Vec::new(),
             emptied: Vec::new(),
         }
     }
@@ -79,12 +86,12 @@ impl Interest {
         if !self.has_others {
             return true;
         }
-        if self.counts.is_empty() {
-            self.counts = vec![0; BUCKETS + 1];
-            self.known = vec![false; BUCKETS + 1];
+        if self.own.is_empty() {
+            self.own = vec![Own::default(); BUCKETS + 1];
         }
-        self.counts[bucket.index()] += 1;
-        self.known[bucket.index()]
+        let own = &mut self.own[bucket.index()];
+        own.names += 1;
+        own.is_known
     }
 
     /// A name of this core has left a bucket.
@@ -92,9 +99,9 @@ impl Interest {
         if !self.has_others {
             return;
         }
-        let count = &mut self.counts[bucket.index()];
-        *count -= 1;
-        if *count == 0 {
+        let own = &mut self.own[bucket.index()];
+        own.names -= 1;
+        if own.names == 0 && !std::mem::replace(&mut own.is_emptied, true) {
             self.emptied.push(bucket);
         }
     }
@@ -104,9 +111,10 @@ impl Interest {
         if !self.has_others {
             return;
         }
+        let own = &mut self.own[bucket.index()];
         // A name that was waited for has kept it from being withdrawn meanwhile.
-        debug_assert!(self.counts[bucket.index()] > 0);
-        self.known[bucket.index()] = true;
+        debug_assert!(own.names > 0);
+        own.is_known = true;
     }
 
     /// The buckets of which the others are to be told that this core wants them no longer: those that have stayed empty
@@ -114,13 +122,18 @@ impl Interest {
     pub fn take_withdrawn(&mut self) -> Vec<Bucket> {
         let mut withdrawn = std::mem::take(&mut self.emptied);
         withdrawn.retain(|bucket| {
-            self.counts[bucket.index()] == 0 && std::mem::take(&mut self.known[bucket.index()])
+            let own = &mut self.own[bucket.index()];
+            own.is_emptied = false;
+            own.names == 0 && std::mem::take(&mut own.is_known)
         });
         withdrawn
     }
 
     /// Another core wants these from now on, or wants them no longer.
     pub fn note(&mut self, core: CoreId, buckets: &[Bucket], wants: bool) {
+        if buckets.is_empty() {
+            return;
+        }
         if self.others.is_empty() {
             self.others = vec![0; (BUCKETS + 1) * self.words_per_bucket];
         }
