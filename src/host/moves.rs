@@ -4,7 +4,7 @@
 //! owed no reply that is still to come, and runs nothing on the way (`Wait::Move`). The runtime stops receiving, sends
 //! what is owed, and when the kernel has nothing of the connection under way takes the session from here (`depart`) to
 //! the other core (`arrive`), where it has another number, and is told what it has come for (`Errand`). Its client's id
-//! stays, and so does what it waits for on shards: that is known there by key, not by session.
+//! stays, and so does what it watches on shards: that is known there by key, not by session. Its subscriptions end.
 //!
 //! A connection that ends on the way just ends. While it travels it is on no core: a question to all cores (CLIENT
 //! LIST, CLIENT KILL) that is asked in that moment does not meet it.
@@ -69,6 +69,8 @@ impl<T: Ticks> Host<T> {
         }
         session.state = State::Waiting(Wait::Move);
         session.under_way += 1;
+        // Which sessions listen to what is known by core.
+        self.unsubscribe_from_all(index);
         self.departing.insert(index, errand);
         self.effects.push(Effect::Move { session: index, to });
         Flow::Stop

@@ -97,6 +97,9 @@ impl<T: Ticks> Host<T> {
         if self.session(index).is_some_and(|session| session.exec.is_some()) {
             return Err(CommandError::new("ERR Connections don't move inside a transaction"));
         }
+        if self.session(index).is_some_and(|session| session.is_subscriber()) {
+            return Err(CommandError::new("ERR Subscribers don't move"));
+        }
         Ok(self.move_session(index, core, Errand::Answer))
     }
 
