@@ -679,7 +679,7 @@ mod rows {
                 // A later group that reaches to the end may be empty (PFMERGE), and what are no keys (SUNSUBSCRIBE).
                 let is_optional = row.flags.has(Flags::NO_MANDATORY_KEYS)
                     || (keys.last == -1 && (place > 0 || keys.flags.contains(&"not_key")))
-                    || keys.is_unknown();
+                    || keys.may_be_absent();
                 assert!(
                     is_optional || least > usize::from(keys.first),
                     "{name}: arity {least} has no {keys:?}"

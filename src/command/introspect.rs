@@ -126,7 +126,7 @@ pub fn command_getkeys(
         let flags = actual_flags(spec, keys, &words);
         let before = found.len();
         found.extend(keys.indexes(words.len(), |index| words[index]).map(|index| (words[index], flags)));
-        if found.len() == before && !keys.is_unknown() {
+        if found.len() == before && !keys.may_be_absent() {
             found.clear();
             break;
         }
@@ -224,11 +224,13 @@ struct LegacyRange {
 impl LegacyRange {
     /// The one range there is, or what can be said of several: the run of single keys that follow one another.
     fn of(keys: &[KeySpec]) -> LegacyRange {
-        let last_of = |keys: &KeySpec| match i64::from(keys.last) {
-            last if last < 0 => last,
-            last => i64::from(keys.first) + last,
+        let last_of = |keys: &KeySpec| match keys.last {
+            KeySpec::UNLESS_LISTED => i64::from(keys.first),
+            last if last < 0 => i64::from(last),
+            last => i64::from(keys.first) + i64::from(last),
         };
-        let has_place = |keys: &&KeySpec| !keys.is_counted() && !keys.is_unknown();
+        let has_place =
+            |keys: &&KeySpec| !keys.is_counted() && !keys.is_unknown() && keys.last != KeySpec::LISTED;
         let is_partial = keys.iter().any(|keys| !has_place(&keys) || keys.flags.contains(&"incomplete"));
         let keys = keys.iter().filter(has_place);
         if let [only] = keys.clone().collect::<Vec<_>>()[..] {
@@ -255,7 +257,7 @@ impl LegacyRange {
     }
 }
 
-/// One key specification: it begins at an index, or nobody knows where.
+/// One key specification: it begins at an index, after a word, or nobody knows where.
 fn write_key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
     reply.map(3);
     reply.bulk(b"flags");
@@ -274,17 +276,34 @@ fn write_key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
-    reply.bulk(b"index");
-    reply.bulk(b"spec");
-    reply.map(1);
-    reply.bulk(b"index");
-    reply.int(keys.first.into());
+    if keys.last == KeySpec::LISTED {
+        reply.bulk(b"keyword");
+        reply.bulk(b"spec");
+        reply.map(2);
+        reply.bulk(b"keyword");
+        reply.bulk(b"KEYS");
+        reply.bulk(b"startfrom");
+        reply.int(-2);
+    } else {
+        reply.bulk(b"index");
+        reply.bulk(b"spec");
+        reply.map(1);
+        reply.bulk(b"index");
+        reply.int(keys.first.into());
+    }
     reply.bulk(b"find_keys");
     reply.map(2);
     let step = i64::from(keys.step);
     let (kind, numbers) = match keys.is_counted() {
         true => ("keynum", [("keynumidx", 0), ("firstkey", 1), ("keystep", step)]),
-        false => ("range", [("lastkey", keys.last.into()), ("keystep", step), ("limit", 0)]),
+        false => {
+            let last = match keys.last {
+                KeySpec::UNLESS_LISTED => 0,
+                KeySpec::LISTED => -1,
+                last => i64::from(last),
+            };
+            ("range", [("lastkey", last), ("keystep", step), ("limit", 0)])
+        }
     };
     reply.bulk(b"type");
     reply.bulk(kind.as_bytes());
@@ -364,6 +383,18 @@ mod tests {
         assert!(infos(Proto::Resp2, &["ping"]).starts_with("*1 *10 $4 ping :-1 *1 +fast :0 :0 :0 *2 +@fast"));
         assert!(
             infos(Proto::Resp2, &["nosuch", "get|x", "client|id|x", ""]).starts_with("*4 $-1 $-1 $-1 $-1")
+        );
+        let migrate = infos(Proto::Resp3, &["migrate"]);
+        assert!(migrate.starts_with("*1 *10 $7 migrate :-6 ~2 +write +movablekeys :3 :3 :1 "), "{migrate}");
+        assert!(
+            migrate.ends_with(
+                "$12 begin_search %2 $4 type $5 index $4 spec %1 $5 index :3 \
+                 $9 find_keys %2 $4 type $5 range $4 spec %3 $7 lastkey :0 $7 keystep :1 $5 limit :0 \
+                 %3 $5 flags ~4 +RW +access +delete +incomplete \
+                 $12 begin_search %2 $4 type $7 keyword $4 spec %2 $7 keyword $4 KEYS $9 startfrom :-2 \
+                 $9 find_keys %2 $4 type $5 range $4 spec %3 $7 lastkey :-1 $7 keystep :1 $5 limit :0 ~0 "
+            ),
+            "{migrate}"
         );
         let sort = infos(Proto::Resp3, &["sort_ro"]);
         assert!(sort.starts_with("*1 *10 $7 sort_ro :-2 ~2 +readonly +movablekeys :1 :1 :1 "), "{sort}");
@@ -448,6 +479,14 @@ mod tests {
         assert_eq!(
             getkeys(true, &["sort", "k", "STORE", "a", "LIMIT", "store", "1", "Store", "b"]).unwrap(),
             "*2 *2 $1 k ~2 +RO +access *2 $1 b ~2 +OW +update "
+        );
+        assert_eq!(
+            getkeys(true, &["migrate", "h", "p", "k", "0", "0", "auth", "keys"]).unwrap(),
+            "*1 *2 $1 k ~3 +RW +access +delete "
+        );
+        assert_eq!(
+            getkeys(false, &["migrate", "h", "p", "", "0", "0", "auth", "keys", "Keys", "a", "b"]).unwrap(),
+            "*2 $1 a $1 b "
         );
         assert_eq!(getkeys(false, &["sintercard", "2", "a", "b", "limit", "1"]).unwrap(), "*2 $1 a $1 b ");
         let wrong = "ERR Invalid arguments specified for command";

@@ -99,6 +99,9 @@ pub enum Steps {
     SetMove,
     /// SORT: it may read keys that the request does not name.
     Sort,
+    /// MIGRATE: between the looking and the writing another server is asked. Never by a shard alone, also where one has
+    /// all the keys.
+    Migrate,
 }
 
 /// Commands that the session itself runs.
@@ -255,6 +258,9 @@ impl Flags {
     /// Of use to developers of the server only; COMMAND DOCS says so.
     pub const SYSCMD: Flags = Flags(1 << 21);
 
+    /// Works on a slot of a cluster that is being imported.
+    pub const ASKING: Flags = Flags(1 << 22);
+
     /// Both sets together; for use in constants.
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -281,6 +287,7 @@ impl Flags {
             (Flags::STALE, "stale"),
             (Flags::SKIP_MONITOR, "skip_monitor"),
             (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+            (Flags::ASKING, "asking"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
             (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
@@ -434,7 +441,7 @@ pub struct KeySpec {
     /// The first key's argument; with `COUNTED` keys the argument that tells their number, after which they stand.
     pub first: u8,
     /// The last key's argument: relative to `first` where it is not negative, else counted from the end (-1 is the
-    /// last argument). Or `COUNTED`, `UNNAMED`, `STORED`.
+    /// last argument). Or `COUNTED`, `UNNAMED`, `STORED`, `UNLESS_LISTED`, `LISTED`.
     pub last: i8,
     /// From one key to the next.
     pub step: u8,
@@ -452,6 +459,13 @@ impl KeySpec {
 
     /// Stands for the last key's argument where the key stands after the word STORE, somewhere from `first` on.
     pub const STORED: i8 = i8::MIN + 2;
+
+    /// Stands for the last key's argument where `first` is a key only if the keys are not listed elsewhere (MIGRATE).
+    pub const UNLESS_LISTED: i8 = i8::MIN + 3;
+
+    /// Stands for the last key's argument where the keys stand after the word KEYS, somewhere from `first` on, up to
+    /// the end.
+    pub const LISTED: i8 = i8::MIN + 4;
 
     /// One key at argument `first`.
     pub const fn one(first: u8, flags: &'static [&'static str]) -> KeySpec {
@@ -478,6 +492,11 @@ impl KeySpec {
         matches!(self.last, KeySpec::UNNAMED | KeySpec::STORED)
     }
 
+    /// Whether a request may have none of these keys.
+    pub const fn may_be_absent(&self) -> bool {
+        self.is_unknown() || matches!(self.last, KeySpec::UNLESS_LISTED | KeySpec::LISTED)
+    }
+
     /// The arguments that are keys in a request of `argc` arguments, which `arg` gives by index. A number of keys that
     /// is none, or more than there are arguments, leads to none.
     pub fn indexes<'a>(&self, argc: usize, arg: impl Fn(usize) -> &'a [u8]) -> impl Iterator<Item = usize> {
@@ -491,6 +510,9 @@ impl KeySpec {
             }
             KeySpec::UNNAMED => 0..0,
             KeySpec::STORED => stored_at(first, argc, arg).map_or(0..0, |at| at..at + 1),
+            KeySpec::UNLESS_LISTED if named_keys(argc, &arg).is_some() => 0..0,
+            KeySpec::UNLESS_LISTED => first..argc.min(first + 1),
+            KeySpec::LISTED => named_keys(argc, arg).map_or(0..0, |at| at..argc),
             last @ 0.. => first..argc.min(first + last as usize + 1),
             last => first..(argc + 1).saturating_sub(usize::from(last.unsigned_abs())),
         };
@@ -514,6 +536,23 @@ fn stored_at<'a>(first: usize, argc: usize, arg: impl Fn(usize) -> &'a [u8]) -> 
         at += 1 + values;
     }
     found
+}
+
+/// The first of the keys that MIGRATE is given after KEYS, if they are: then argument 3 is empty.
+pub fn named_keys<'a>(argc: usize, arg: impl Fn(usize) -> &'a [u8]) -> Option<usize> {
+    let mut at = 6;
+    while at < argc {
+        let is = |name: &str| arg(at).eq_ignore_ascii_case(name.as_bytes());
+        if is("keys") {
+            return arg(3).is_empty().then_some(at + 1);
+        }
+        at += match () {
+            () if is("auth2") => 3,
+            () if is("auth") => 2,
+            () => 1,
+        };
+    }
+    None
 }
 
 /// What COMMAND DOCS tells of a command.

@@ -211,6 +211,7 @@ fn reach(items: &[Item], from: usize) -> usize {
 /// A keyword with what it governs.
 fn governed(token: &'static str, mut args: Vec<Arg>) -> Arg {
     let name = token_name(token);
+    let token = if token == EMPTY { "" } else { token };
     match args.len() {
         0 => Arg { token: Some(token), ..Arg::value(&name, ArgKind::PureToken) },
         1 if args[0].token.is_none() && !args[0].is_optional => {
@@ -222,11 +223,15 @@ fn governed(token: &'static str, mut args: Vec<Arg>) -> Arg {
     }
 }
 
+/// How the manual writes that an argument is to be empty.
+const EMPTY: &str = "\"\"";
+
 /// What a keyword's argument is called: as the keyword, mostly.
 fn token_name(token: &str) -> String {
     match token {
         "CH" => "change".to_owned(),
         "INCR" => "increment".to_owned(),
+        EMPTY => "empty-string".to_owned(),
         token => token.to_ascii_lowercase(),
     }
 }
@@ -248,14 +253,23 @@ fn name_places(args: &mut [Arg]) {
     }
 }
 
-/// Marks the arguments whose place is known and which a key specification covers. The place is known up to the first
-/// argument that may be left out or repeated.
+/// Marks the arguments which a key specification covers: those whose place is known, up to the first argument that may
+/// be left out or repeated, and the list after KEYS.
 fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
+    if let Some(place) = keys.iter().position(|spec| spec.last == KeySpec::LISTED) {
+        for list in args.iter_mut().filter(|arg| arg.token == Some("KEYS")) {
+            (list.key_spec, list.kind) = (Some(place), ArgKind::Key);
+        }
+    }
     let covering = |at: usize| {
         keys.iter().position(|spec| {
             let from = usize::from(spec.first) + usize::from(spec.is_counted());
-            let reaches = spec.last < 0 || at <= from + spec.last as usize;
+            let reaches = match spec.last {
+                KeySpec::UNLESS_LISTED => at == from,
+                last => last < 0 || at <= from + last as usize,
+            };
             at >= from
+                && spec.last != KeySpec::LISTED
                 && reaches
                 && (at - from) % usize::from(spec.step) == 0
                 && !spec.is_unknown()
@@ -277,6 +291,17 @@ fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
                 at += 1;
                 continue;
             }
+            // A choice of a value or something that is none.
+            ArgKind::OneOf if !arg.is_optional && !arg.is_multiple && is_value_or_token(&arg.parts) => {
+                if let Some(value) = arg.parts.iter_mut().find(|part| part.kind != ArgKind::PureToken) {
+                    value.key_spec = covering(at);
+                    if value.key_spec.is_some() {
+                        value.kind = ArgKind::Key;
+                    }
+                }
+                at += 1;
+                continue;
+            }
             ArgKind::OneOf => return,
             ArgKind::Block => &mut arg.parts[..],
             _ => std::slice::from_mut(arg),
@@ -292,6 +317,13 @@ fn mark_keys(args: &mut [Arg], keys: &[KeySpec], first: usize) {
             return;
         }
     }
+}
+
+/// Whether it is one word, whichever of two is chosen.
+fn is_value_or_token(parts: &[Arg]) -> bool {
+    let [value, token] = parts else { return false };
+    let is_value = value.token.is_none() && !matches!(value.kind, ArgKind::OneOf | ArgKind::Block);
+    is_value && token.kind == ArgKind::PureToken
 }
 
 impl Arg {
@@ -351,8 +383,8 @@ fn kind_of(command: &str, name: &str) -> ArgKind {
         "timeout" if command.starts_with('b') => ArgKind::Double,
         "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end" | "increment"
         | "index" | "index1" | "index2" | "len" | "limit" | "milliseconds" | "min-match-len"
-        | "num-matches" | "numfields" | "numkeys" | "offset" | "protover" | "rank" | "seconds" | "start"
-        | "stop" | "timeout" | "version" | "weight" => ArgKind::Integer,
+        | "num-matches" | "numfields" | "numkeys" | "offset" | "port" | "protover" | "rank" | "seconds"
+        | "start" | "stop" | "timeout" | "version" | "weight" => ArgKind::Integer,
         _ if name.ends_with("pattern") => ArgKind::Pattern,
         _ => ArgKind::String,
     }
@@ -388,13 +420,15 @@ mod tests {
         args.iter().map(show_one).collect::<Vec<_>>().join(" ")
     }
 
-    static KEYS: [KeySpec; 6] = [
+    static KEYS: [KeySpec; 8] = [
         KeySpec::one(1, &[]),
         KeySpec::one(2, &[]),
         KeySpec { first: 1, last: 1, step: 1, flags: &[] },
         KeySpec::rest(1, 1, &[]),
         KeySpec::rest(1, 2, &[]),
         KeySpec::counted(1, &[]),
+        KeySpec { first: 2, last: KeySpec::UNLESS_LISTED, step: 1, flags: &[] },
+        KeySpec { first: 4, last: KeySpec::LISTED, step: 1, flags: &[] },
     ];
 
     fn parsed(name: &'static str, keys: &'static [KeySpec], syntax: &'static str) -> Option<String> {
@@ -474,6 +508,14 @@ mod tests {
                 "key <BEFORE | AFTER> pivot element",
                 "key:key#0 where:oneof(before:pure-token=BEFORE after:pure-token=AFTER) pivot:string \
                  element:string",
+            ),
+            (
+                "migrate",
+                &KEYS[6..8],
+                "host <key | \"\"> timeout [AUTH password | AUTH2 username password] [KEYS key [key ...]]",
+                "host:string option:oneof(key:key#0 empty-string:pure-token=) timeout:integer \
+                 option:oneof?(password:string=AUTH auth2:block=AUTH2(username:string password:string)) \
+                 key:key=KEYS?*#1",
             ),
             ("blpop", &KEYS[3..4], "key [key ...] timeout", "key:key*#0 timeout:double"),
             ("incrbyfloat", one, "key increment", "key:key#0 increment:double"),

@@ -274,12 +274,13 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// How long it is until a blocked session's time is up, or records have gathered for long enough; at least 1.
+    /// How long it is until the time of something that waits is up, or records have gathered for long enough; at
+    /// least 1.
     pub fn us_to_deadline(&self) -> u64 {
-        let to_write = self.us_to_write();
-        let Some((deadline, _)) = self.block_deadlines.first() else { return to_write };
+        let others = self.us_to_write().min(self.us_to_transfer_deadline());
+        let Some((deadline, _)) = self.block_deadlines.first() else { return others };
         let us = i128::from(deadline.0) * 1000 - i128::from(self.now.unix_us);
-        u64::try_from(us.max(1)).unwrap_or(u64::MAX).min(to_write)
+        u64::try_from(us.max(1)).unwrap_or(u64::MAX).min(others)
     }
 
     /// CLIENT UNBLOCK: whether this client of this core was blocked.

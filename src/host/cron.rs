@@ -136,6 +136,7 @@ impl<T: Ticks> Host<T> {
         self.tick_replication();
         self.walk_sessions();
         self.withdraw_interest();
+        self.drop_idle_carriers();
         self.settle_memory();
         self.plan_work();
     }

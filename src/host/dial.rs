@@ -7,7 +7,8 @@
 //! 1. `dial` gives it a number and asks the runtime for the connection. The owner may `send_on_link` at once: that
 //!    leaves when the connection stands.
 //! 2. It stands, or has failed, and the number is free again.
-//! 3. Bytes come, any number of times. An owner that cannot take more for now asks for `Effect::Throttle`.
+//! 3. Bytes come, any number of times. An owner that cannot take more for now asks for `Effect::Throttle`. One that
+//!    has much to send does so a piece at a time (`Session::goes_on_when_sent`).
 //! 4. It has ended: by the other side, or it broke. The number is free, or will be without further word.
 //!
 //! The owner may end it at any time, also before it stands (`Host::close`): from then on it is told nothing more. How
@@ -27,6 +28,8 @@ pub enum LinkOwner {
     Upstream,
     /// A replica's flow of this number.
     Flow(u16),
+    /// MIGRATE (`host::migrate`).
+    Migrate,
     /// A test, which looks at `Host::probe`.
     #[cfg(test)]
     Probe,
@@ -52,6 +55,7 @@ impl<T: Ticks> Host<T> {
         let mut session = Box::new(Session::new(ClientId(0), peer, self.now.mono));
         session.kind = SessionKind::Outgoing;
         session.state = State::Waiting(Wait::Link);
+        session.goes_on_when_sent = owner == LinkOwner::Migrate;
         let index = self.add_session(session);
         self.links.insert(index, owner);
         let source = self.config.network.bind_source_addr.to_string();
@@ -76,6 +80,13 @@ impl<T: Ticks> Host<T> {
         }
     }
 
+    /// The same where there is no connection because the host has no address: why, in the C library's words. MIGRATE
+    /// tells this from other reasons, as Redis's does.
+    pub fn unresolved(&mut self, index: u32, reason: String) {
+        self.migrate_link_unresolved(index);
+        self.dialed(index, Err(reason));
+    }
+
     /// Sends bytes on a link, if it is still there.
     pub fn send_on_link(&mut self, index: u32, bytes: &[u8]) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
@@ -87,6 +98,13 @@ impl<T: Ticks> Host<T> {
     /// Bytes have come in on a link.
     pub(super) fn received_on_link(&mut self, index: u32, bytes: &[u8]) {
         self.tell_owner(self.links.get(&index).copied(), index, LinkEvent::Received(bytes));
+    }
+
+    /// All that was to be sent on a link has left whose owner wants to know that.
+    pub(super) fn link_sent(&mut self, index: u32) {
+        if self.links.get(&index) == Some(&LinkOwner::Migrate) {
+            self.migrate_link_sent(index);
+        }
     }
 
     /// A link is gone; its owner is told unless it has ended it itself.
@@ -108,6 +126,7 @@ impl<T: Ticks> Host<T> {
         match owner {
             LinkOwner::Upstream => self.upstream_event(index, event),
             LinkOwner::Flow(number) => self.flow_event(number, event),
+            LinkOwner::Migrate => self.on_migrate_link(index, event),
             #[cfg(test)]
             LinkOwner::Probe => self.probe.push(match event {
                 LinkEvent::Stands => format!("{index} stands"),

@@ -54,6 +54,9 @@ pub(crate) struct Node {
     moving: VecDeque<(ClientNo, usize, Departure)>,
     /// Connections that are to be made: by which core, for which session, and to what. The test answers.
     pub(crate) dials: Vec<(usize, u32, String)>,
+    /// What was sent on links, by core and session, and whether none of it leaves for now.
+    links_sent: std::collections::BTreeMap<(usize, u32), Vec<u8>>,
+    pub(crate) holds_links: bool,
     pub(crate) rng: Prng,
     now: Now,
     ticks: FakeTicks,
@@ -115,6 +118,8 @@ impl Node {
             clients: Vec::new(),
             moving: VecDeque::new(),
             dials: Vec::new(),
+            links_sent: Default::default(),
+            holds_links: false,
             rng: Prng::new(seed),
             now: Now { unix_us: 1_700_000_000_000_000, mono: MonoUs(0) },
             ticks,
@@ -426,10 +431,22 @@ impl Node {
             .clients
             .iter_mut()
             .find(|client| client.core == core && client.index == index && client.is_open);
-        if let Some(client) = client {
-            client.received.extend(bytes);
+        match client {
+            Some(client) => client.received.extend(bytes),
+            None if self.hosts[core].links.contains_key(&index) => {
+                self.links_sent.entry((core, index)).or_default().extend(bytes);
+                if self.holds_links {
+                    return;
+                }
+            }
+            None => {}
         }
         self.hosts[core].sent(index, 0);
+    }
+
+    /// What has been sent on a link since it was asked last.
+    pub(crate) fn take_link(&mut self, core: usize, session: u32) -> Vec<u8> {
+        self.links_sent.remove(&(core, session)).unwrap_or_default()
     }
 
     /// What is left of work that should be over: nothing, or the name of something.

@@ -9,6 +9,7 @@ use super::dial::LinkOwner;
 use super::direct::Attempt;
 use super::mail::{Mail, Outbox, Parcel, Rare, PARCELS_IN_FLIGHT_MAX};
 use super::memory::MemoryState;
+use super::migrate::Carrier;
 use super::moves::Errand;
 use super::query::Gather;
 use super::replication::Stream;
@@ -148,6 +149,8 @@ pub struct Host<T> {
     pub(super) links: BTreeMap<u32, LinkOwner>,
     /// What sessions are to do on the core that they move to.
     pub(super) departing: BTreeMap<u32, Errand>,
+    /// What is being migrated, and the links for that, by session.
+    pub(super) carriers: BTreeMap<u32, Carrier>,
     /// What has happened to a test's links.
     #[cfg(test)]
     pub(super) probe: Vec<String>,
@@ -241,6 +244,7 @@ impl<T: Ticks> Host<T> {
             next_client: 0,
             links: BTreeMap::new(),
             departing: BTreeMap::new(),
+            carriers: BTreeMap::new(),
             #[cfg(test)]
             probe: Vec::new(),
             command_stats: (0..table.len()).map(|_| CommandStats::default()).collect(),
@@ -421,6 +425,9 @@ impl<T: Ticks> Host<T> {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         let is_behind = unsent > 0 || session.unsent_bytes > 0;
         session.unsent_bytes = unsent;
+        if session.goes_on_when_sent && unsent == 0 && session.replies.out.is_empty() {
+            return self.link_sent(index);
+        }
         if session.state == State::Waiting(Wait::Output) && session.owed_bytes() < OUTPUT_LOW_BYTES {
             session.state = State::Open;
             self.runnable.push(index);
@@ -551,6 +558,7 @@ impl<T: Ticks> Host<T> {
     /// Ends a pass: what may go on goes on, and parcels are closed.
     pub fn settle(&mut self) {
         self.end_due_blocks();
+        self.end_due_transfers();
         while let Some(index) = self.runnable.pop() {
             self.pump(index);
             self.close_if_at_end(index);

@@ -238,6 +238,24 @@ fn a_client_that_has_moved_can_be_unblocked_and_goes_on_monitoring() {
 }
 
 #[test]
+fn subscribers_stay_where_they_are() {
+    let (mut node, client) = three_cores(2);
+    for words in ["HELLO 3", "SUBSCRIBE a"] {
+        node.run(client, words);
+    }
+    for core in 0..3 {
+        assert_eq!(
+            node.run(client, &format!("DEBUG MOVE-CLIENT {core}")),
+            "-ERR a client with subscriptions stays where it is\r\n"
+        );
+    }
+    node.run(client, "UNSUBSCRIBE");
+    assert_eq!(node.run(client, "DEBUG MOVE-CLIENT 2"), "+OK\r\n");
+    let other = node.connect();
+    assert_eq!(node.run(other, "PUBLISH a b"), ":0\r\n");
+}
+
+#[test]
 fn a_move_to_where_it_is_is_answered_at_once() {
     let (mut node, client) = three_cores(1);
     node.send(client, &request(&[b"DEBUG", b"MOVE-CLIENT", b"0"]));

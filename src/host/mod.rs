@@ -31,6 +31,9 @@ pub mod mail;
 pub mod memory;
 #[cfg(test)]
 mod memory_tests;
+mod migrate;
+#[cfg(test)]
+mod migrate_tests;
 mod monitor;
 pub mod moves;
 pub mod multi;

@@ -7,7 +7,8 @@ use super::mail::Rare;
 use super::query::{Query, UNANSWERED};
 use crate::base::ids::CoreId;
 use crate::base::time::Ticks;
-use crate::command::spec::{Flags, Run, SessionOp, Spec};
+use crate::command::generic::secrets_of_migrate;
+use crate::command::spec::{Flags, Run, SessionOp, Spec, Spread, Steps};
 use crate::config::quoted;
 use crate::resp::{Args, OwnedArgs};
 use crate::session::State;
@@ -104,6 +105,8 @@ impl<T: Ticks> Host<T> {
 /// The arguments with secrets blotted out, where there are any: for MONITOR and the slow log.
 pub(super) fn redacted(spec: &Spec, args: Args<'_>) -> Option<OwnedArgs> {
     const BLOT: &[u8] = b"(redacted)";
+    let of_migrate = matches!(spec.run, Run::Shard(_, Spread::Steps(Steps::Migrate)));
+    let of_migrate = of_migrate.then(|| secrets_of_migrate(args));
     let is_secret = |at: usize| match spec.run {
         Run::Session(SessionOp::Auth) => at > 0,
         Run::Session(SessionOp::Hello) => {
@@ -113,7 +116,7 @@ pub(super) fn redacted(spec: &Spec, args: Args<'_>) -> Option<OwnedArgs> {
         Run::Node(crate::command::spec::NodeOp::ConfigSet) => {
             at > 2 && at % 2 == 1 && crate::config::row(args.at(at - 1)).is_some_and(|row| row.is_sensitive())
         }
-        _ => false,
+        _ => of_migrate.as_ref().is_some_and(|is_secret| is_secret(at)),
     };
     (0..args.len())
         .any(is_secret)

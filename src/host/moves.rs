@@ -65,6 +65,7 @@ impl<T: Ticks> Host<T> {
         if session.replies.waiting() > 0 {
             return self.keep_for(index, Wait::Replies);
         }
+        // Which sessions listen to what is known by core.
         self.unsubscribe_from_all(index);
         if to == self.id {
             self.run_errand(index, errand);

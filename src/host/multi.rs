@@ -338,8 +338,9 @@ impl<T: Ticks> Host<T> {
             (None, None) => ShardId(0),
         };
         let claims = program.take_claims(self.shape());
-        // A reply that waits for the disk is a transaction's.
-        if self.persist.holds && claims.iter().any(|(_, claims)| claims.is_exclusive()) {
+        // A reply that waits for the disk, or for another server, is a transaction's.
+        let is_held = self.persist.holds && claims.iter().any(|(_, claims)| claims.is_exclusive());
+        if is_held || program.ships() {
             return Err((Box::new(program), claims));
         }
         let is_alone = claims.iter().all(|(other, _)| *other == shard)

@@ -12,11 +12,11 @@ use super::host::{Host, OUTPUT_HIGH_BYTES};
 use super::mail::Rare;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::time::Ticks;
-use crate::command::spec::{Flags, Run, Spec, Spread};
+use crate::command::spec::{Flags, Run, Spec, Spread, Steps};
 use crate::command::CommandId;
 use crate::node::slowlog::trimmed;
 use crate::resp::{Args, OwnedArgs};
-use crate::session::coordinator::{plan, Calls, Shape};
+use crate::session::coordinator::{plan, Calls, Shape, Shipped};
 use crate::session::program::{Advance, Program};
 use crate::session::replies::Hold;
 use crate::session::session::ReplyMode;
@@ -183,7 +183,19 @@ impl<T: Ticks> Host<T> {
             session: index,
             command: call.head.command,
             started_ticks: self.ticks.ticks(),
-            args: (self.slow_ticks < u64::MAX).then(|| trimmed(call.args)),
+            args: (self.slow_ticks < u64::MAX).then(|| self.shown_when_slow(call)),
+        }
+    }
+
+    /// A transaction's arguments as the slow log is to have them. Of the commands on data only one has secrets.
+    fn shown_when_slow(&self, call: Call<'_>) -> OwnedArgs {
+        let spec = self.table.spec(call.head.command);
+        match spec.run {
+            Run::Shard(_, Spread::Steps(Steps::Migrate)) => {
+                let redacted = super::monitor::redacted(spec, call.args);
+                trimmed(redacted.as_ref().map_or(call.args, OwnedArgs::as_args))
+            }
+            _ => trimmed(call.args),
         }
     }
 
@@ -334,11 +346,23 @@ impl<T: Ticks> Host<T> {
         if txn.missing > 0 {
             return;
         }
-        let Some(mut txn) = self.txns.remove(&number) else { return };
+        let Some(txn) = self.txns.remove(&number) else { return };
         if let Stage::Closing(took_place) = txn.stage {
             let program = took_place.then_some(txn.program);
             return self.conclude_when_durable(number, txn.accounts, program, txn.holds);
         }
+        self.advance_txn(number, txn);
+    }
+
+    /// As coordinator: what a transaction had for another server is there, or is not.
+    pub(super) fn shipped(&mut self, number: u64, outcome: Shipped) {
+        let Some(mut txn) = self.txns.remove(&number) else { return };
+        txn.program.shipped(outcome);
+        self.advance_txn(number, txn);
+    }
+
+    /// Does what comes next in a transaction.
+    fn advance_txn(&mut self, number: u64, mut txn: Txn) {
         let mut replies = std::mem::take(&mut txn.replies);
         let mut rng = self.rng.clone();
         let next = txn.program.advance(self.shape(), &mut replies, &mut rng);
@@ -371,6 +395,11 @@ impl<T: Ticks> Host<T> {
                     let finish = Rare::Finish(id, shard, calls, reported);
                     self.post(self.placement[shard.index()], finish);
                 }
+            }
+            Some(Advance::Ship(shipment)) => {
+                debug_assert_eq!(txn.stage, Stage::Running);
+                self.txns.insert(number, txn);
+                self.ship(number, *shipment);
             }
             // Where replies wait for the disk, it must be known where the records are.
             next @ (Some(Advance::Done) | None)

@@ -363,11 +363,11 @@ impl<'a> Info<'a> {
         text.put("pubsub_channels", names(Kind::Channel));
         text.put("pubsub_patterns", names(Kind::Pattern));
         text.put("pubsubshard_channels", names(Kind::Shard));
-        for name in
-            ["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]
-        {
+        for name in ["latest_fork_usec", "total_forks"] {
             text.put(name, 0);
         }
+        text.put("migrate_cached_sockets", stats.migrate_links);
+        text.put("slave_expires_tracked_keys", 0);
         text.put("active_defrag_hits", keyspace.defrag_moved);
         text.put("active_defrag_misses", keyspace.defrag_left);
         text.put("active_defrag_key_hits", keyspace.defrag_moved);

@@ -46,6 +46,8 @@ core_stats! {
     connected_clients: gauge,
     /// Clients that wait for keys.
     blocked_clients: gauge,
+    /// Links of MIGRATE that are kept for the next.
+    migrate_links: gauge,
     /// Bytes that clients have sent.
     net_input_bytes: counter,
     /// Bytes that were sent to clients.

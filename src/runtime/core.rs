@@ -463,7 +463,7 @@ impl Core {
             unsafe { connection.send_now(index, &session.replies.out, &mut self.ring) };
             self.sent.push(index);
             let is_idle = matches!(session.state, State::Open | State::Waiting(Wait::Link));
-            self.sent_is_awaited |= connection.is_flushing() || !is_idle;
+            self.sent_is_awaited |= connection.is_flushing() || !is_idle || session.goes_on_when_sent;
             let bytes = session.replies.out.len() as u64;
             self.host.count_send(bytes);
         }
@@ -643,6 +643,7 @@ impl Core {
                 self.host.dialed(index, Ok(peer));
             }
             Dialed::Failed(reason) => self.host.dialed(index, Err(reason)),
+            Dialed::Unresolved(reason) => self.host.unresolved(index, reason),
             Dialed::Gone => self.host.disconnected(index),
         }
     }

@@ -36,6 +36,8 @@ pub enum Dialed {
     Connected(OwnedFd),
     /// None of the addresses could be connected to: why, in the system's words, for the last of them.
     Failed(String),
+    /// The name has no address: why, in the C library's words.
+    Unresolved(String),
     /// It was called off, and nothing of it is under way any more.
     Gone,
 }
@@ -176,7 +178,11 @@ impl Dialer {
             dial.sources = sources;
             match addresses {
                 Ok(addresses) => dial.left = addresses.into(),
-                Err(error) => dial.error = error,
+                Err(error) => {
+                    self.dials.remove(&session);
+                    all.push((session, Dialed::Unresolved(error)));
+                    continue;
+                }
             }
             all.push((session, self.try_next(session, ring)));
         }
@@ -476,7 +482,9 @@ mod tests {
             ("a name with blanks", "Name or service not known"),
         ] {
             assert!(matches!(core.start(1, host, port, ""), Dialed::Pending));
-            let (1, Dialed::Failed(reason)) = core.outcome() else { panic!("{host}") };
+            let (1, Dialed::Failed(reason) | Dialed::Unresolved(reason)) = core.outcome() else {
+                panic!("{host}")
+            };
             assert_eq!(reason, words, "{host}");
             assert!(core.dialer.is_idle());
         }

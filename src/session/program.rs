@@ -14,7 +14,9 @@
 
 use smallvec::SmallVec;
 
-use super::coordinator::{self, Answer, Calls, Decision, Plan, PlannedPart, Replies, Shape};
+use super::coordinator::{
+    self, Answer, Calls, Decision, Plan, PlannedPart, Replies, Shape, Shipment, Shipped,
+};
 use crate::base::ids::ShardId;
 use crate::base::prng::Prng;
 use crate::command::spec::{Run, Spread};
@@ -95,6 +97,9 @@ pub enum Advance {
     Step(Calls),
     /// This step, and no other after it.
     Last(Calls),
+    /// Nothing on the shards: another server is to get this, and what becomes of it is to be told (`Program::shipped`)
+    /// before it goes on.
+    Ship(Box<Shipment>),
     /// Nothing: the replies are there.
     Done,
 }
@@ -104,7 +109,7 @@ impl Advance {
     pub fn calls(&self) -> &[(ShardId, Vec<OwnedCall>)] {
         match self {
             Advance::Step(calls) | Advance::Last(calls) => calls,
-            Advance::Done => &[],
+            Advance::Ship(_) | Advance::Done => &[],
         }
     }
 
@@ -112,7 +117,7 @@ impl Advance {
     pub fn into_calls(self) -> Calls {
         match self {
             Advance::Step(calls) | Advance::Last(calls) => calls,
-            Advance::Done => Vec::new(),
+            Advance::Ship(_) | Advance::Done => Vec::new(),
         }
     }
 }
@@ -193,6 +198,11 @@ impl Program {
         })
     }
 
+    /// Whether it has to wait for another server.
+    pub fn ships(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Spread(plan, _) if plan.ships()))
+    }
+
     /// The program's first step is not run before these calls have said that the keys that are watched have not
     /// changed: they are the first step instead, and what `advance` had given is given again.
     pub fn guard(&mut self, guards: &Calls, first: Advance) {
@@ -211,8 +221,9 @@ impl Program {
             return Some(first);
         }
         let mut step = Step::default();
-        for Running { item, plan, shards } in std::mem::take(&mut self.running) {
-            match plan.decide(shape, &shards, rng) {
+        let mut shipment = None;
+        for Running { item, plan, mut shards } in std::mem::take(&mut self.running) {
+            match plan.decide(shape, &mut shards, rng) {
                 Decision::Answer(reply) => self.replies[item] = Some(reply),
                 Decision::Last(calls, answer) => {
                     let place = match answer {
@@ -231,7 +242,15 @@ impl Program {
                     }
                 }
                 Decision::More(calls, plan) => self.run_plan(item, plan, calls, &mut step),
+                Decision::Ship(cargo, plan) => {
+                    shipment = Some(cargo);
+                    self.running.push(Running { item, plan, shards: Vec::new() });
+                }
             }
+        }
+        if let Some(shipment) = shipment {
+            debug_assert!(step.calls.is_empty(), "the others that were under way needed this step only");
+            return Some(Advance::Ship(shipment));
         }
         while !self.has_more_steps() && self.next < self.items.len() {
             let at = self.next;
@@ -253,6 +272,13 @@ impl Program {
             (_, true) => Advance::Step(calls),
             (false, false) => Advance::Last(calls),
         })
+    }
+
+    /// What has become of what `advance` gave to be shipped. `advance` follows.
+    pub fn shipped(&mut self, outcome: Shipped) {
+        if let Some(running) = self.running.last_mut() {
+            running.plan.shipped(outcome);
+        }
     }
 
     /// Whether a command that is under way needs more than the step at hand: it is the last that was begun.

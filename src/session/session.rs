@@ -89,6 +89,8 @@ pub struct Session {
     pub at_end: bool,
     /// Whether the runtime was told not to read from it.
     pub throttled: bool,
+    /// Whether whoever uses this link goes on when its output has left.
+    pub goes_on_when_sent: bool,
     /// Output that the runtime has taken and the client's socket has not.
     pub unsent_bytes: usize,
     /// What it counts for in the memory of its core's clients.
@@ -240,6 +242,7 @@ impl Session {
             in_batch: false,
             at_end: false,
             throttled: false,
+            goes_on_when_sent: false,
             unsent_bytes: 0,
             accounted_bytes: 0,
             over_soft_limit_since: None,

@@ -18,7 +18,8 @@
 //! then wait in the queue of that key, in order of arrival. While no transaction is about, that costs one comparison.
 //!
 //! Invariant: a scheduled part always finishes; nothing waits for anything while it holds an intent that another
-//! could wait for, but for the coordinator's answer, which depends on no lock.
+//! could wait for, but for the coordinator's answer, which depends on no lock. (MIGRATE's depends on another server,
+//! for as long as its client says: `host::migrate`.)
 
 pub mod call;
 pub mod locks;

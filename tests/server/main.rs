@@ -14,6 +14,7 @@ mod differential;
 mod expiry;
 mod journal;
 mod memory;
+mod migrate;
 mod money;
 mod moves;
 mod persistence;

@@ -43,7 +43,7 @@ pub(crate) struct Swarm {
     pub(crate) commands: Vec<&'static str>,
     /// How likely a client begins MULTI or WATCH, in percent.
     pub(crate) transactions: u64,
-    /// How likely it asks a question to the node, or changes its database, in percent.
+    /// How likely it asks a question to the node, or changes its database or core, in percent.
     pub(crate) asides: u64,
 }
 
@@ -100,7 +100,7 @@ impl Swarm {
             return planned;
         }
         if rng.below(100) < self.asides {
-            return self.aside(script, rng);
+            return self.aside(script, rng, unique);
         }
         let request = self.request(script.db, rng, unique);
         self.queued_or_run(script, request)
@@ -193,12 +193,17 @@ impl Swarm {
     }
 
     /// Something between the commands that changes no data.
-    fn aside(&self, script: &mut Script, rng: &mut Prng) -> Planned {
+    fn aside(&self, script: &mut Script, rng: &mut Prng, unique: u64) -> Planned {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         match rng.below(3) {
             0 => {
                 script.db = rng.below(u64::from(self.databases)) as u8;
                 let words = words(&["SELECT", &script.db.to_string()]);
+                Planned { words, plan: Plan::Fixed(Expect::Exactly(Value::ok())) }
+            }
+            1 if unique % 4 > 0 => {
+                let core = (unique / 4).to_string();
+                let words = words(&["DEBUG", "MOVE-CLIENT", &core]);
                 Planned { words, plan: Plan::Fixed(Expect::Exactly(Value::ok())) }
             }
             1 => {

@@ -18,10 +18,10 @@ use ringward::base::key::KeyHasher;
 use ringward::base::prng::Prng;
 use ringward::base::time::{MonoUs, Now, Ticks};
 use ringward::command::Table;
-use ringward::config::{Asker, Config};
+use ringward::config::{Asker, Config, ProtectedAction};
 use ringward::host::batch::Received;
 use ringward::host::cron::ProcessInfo;
-use ringward::host::{Effect, Host, HostOptions, Outstanding};
+use ringward::host::{Departure, Effect, Host, HostOptions, Outstanding};
 use ringward::session::session::Peer;
 
 use crate::history::{shown, Event, History, Operation};
@@ -118,6 +118,8 @@ struct Client {
     ends: bool,
     has_ended: bool,
     is_throttled: bool,
+    /// Whether it is on no core: its session travels.
+    travels: bool,
     script: Script,
     /// Bytes that it has written and the server has not received.
     to_send: VecDeque<u8>,
@@ -148,6 +150,8 @@ pub(crate) struct World {
     /// For each ordered pair of cores, whether the link between them stands still.
     is_stalled: Vec<bool>,
     clients: Vec<Client>,
+    /// Sessions on their way to another core: which, and of which client.
+    travelling: Vec<(usize, usize, Departure)>,
     rng: Prng,
     now: Now,
     history: History,
@@ -172,10 +176,12 @@ const STEPS_MAX: usize = 100_000;
 /// How many steps the clients have to send what they are to send in a window.
 const STEPS_PER_OPERATION_MAX: usize = 200;
 
-/// The default configuration, but for snapshots: there is no disk here.
-fn without_files() -> Config {
+/// The default configuration, but for snapshots, since there is no disk here, and DEBUG.
+fn configuration() -> Config {
     let asker = Asker { is_local: true, is_loading: false };
-    Config::default().set(&[(b"save", b"")], asker).expect("a value that can be set")
+    let mut config = Config::default().set(&[(b"save", b"")], asker).expect("a value that can be set");
+    config.security.enable_debug_command = ProtectedAction::Yes;
+    config
 }
 
 impl World {
@@ -192,7 +198,7 @@ impl World {
             cores: settings.cores,
             placement: settings.placement.clone(),
             table,
-            config: Arc::new(without_files()),
+            config: Arc::new(configuration()),
             hasher: KeyHasher::new([seed, 2, 3, 4]),
             seed,
             plan: None,
@@ -208,6 +214,7 @@ impl World {
             mesh: Mesh::new(settings.cores, settings.link_capacity, sabotage),
             is_stalled: vec![false; usize::from(settings.cores).pow(2)],
             clients: Vec::new(),
+            travelling: Vec::new(),
             rng,
             now: Now { unix_us: START_MS * 1000, mono: MonoUs(1_000_000) },
             history: History::default(),
@@ -318,8 +325,11 @@ impl World {
         let client = &mut self.clients[at];
         client.is_open = false;
         let (core, session, number) = (client.core, client.session, client.number);
+        let travels = client.travels;
         self.history.events.push(Event::Lost(number));
-        self.hosts[core].disconnected(session);
+        if !travels {
+            self.hosts[core].disconnected(session);
+        }
         self.clients[at] = self.connect();
     }
 
@@ -432,7 +442,8 @@ impl World {
     /// A core's loop goes round once: with all that has come, or with some of it. Whether anything came of it.
     fn pass(&mut self, core: usize, everything: bool) -> Result<bool, String> {
         self.hosts[core].set_now(self.now);
-        let mut moved = self.receive(core, everything);
+        let mut moved = self.arrive(core, everything);
+        moved |= self.receive(core, everything);
         moved |= self.deliver(core, everything);
         let host = &mut self.hosts[core];
         if everything || self.rng.below(8) == 0 {
@@ -448,11 +459,35 @@ impl World {
         Ok(moved)
     }
 
+    /// Sessions that come from other cores.
+    fn arrive(&mut self, core: usize, everything: bool) -> bool {
+        let mut moved = false;
+        for (to, number, departure) in std::mem::take(&mut self.travelling) {
+            if to != core || !(everything || self.rng.below(2) == 0) {
+                self.travelling.push((to, number, departure));
+                continue;
+            }
+            moved = true;
+            let session = self.hosts[core].arrive(departure);
+            self.trace.note(format_args!("client {number} arrives at core {core}"));
+            match self.clients.iter_mut().find(|client| client.number == number) {
+                Some(client) => {
+                    client.session = session;
+                    client.travels = false;
+                    client.is_throttled = false;
+                }
+                None => self.hosts[core].disconnected(session),
+            }
+        }
+        moved
+    }
+
     /// What the sockets have brought, in pieces that need not be whole requests.
     fn receive(&mut self, core: usize, everything: bool) -> bool {
         let mut pieces: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut ended = Vec::new();
-        for client in self.clients.iter_mut().filter(|client| client.core == core && client.is_open) {
+        let is_here = |client: &&mut Client| client.core == core && client.is_open && !client.travels;
+        for client in self.clients.iter_mut().filter(is_here) {
             if std::mem::take(&mut client.has_read) {
                 self.hosts[core].sent(client.session, client.socket.len());
             }
@@ -544,7 +579,9 @@ impl World {
         let mut moved = false;
         for effect in effects {
             let client = |clients: &mut Vec<Client>, session: u32| {
-                clients.iter_mut().position(|client| client.core == core && client.session == session)
+                clients
+                    .iter_mut()
+                    .position(|client| client.core == core && client.session == session && !client.travels)
             };
             match effect {
                 Effect::Close { session, flush } => {
@@ -559,9 +596,23 @@ impl World {
                         self.clients[at].is_throttled = matches!(effect, Effect::Throttle(_));
                     }
                 }
+                Effect::Move { session, to } => {
+                    moved = true;
+                    self.take_output(core, session, true);
+                    let host = &mut self.hosts[core];
+                    if let Some(session) = host.session(session) {
+                        session.dirty = false;
+                    }
+                    if let (Some(at), Some(departure)) =
+                        (client(&mut self.clients, session), host.depart(session))
+                    {
+                        let client = &mut self.clients[at];
+                        (client.core, client.travels) = (to.index(), true);
+                        self.travelling.push((to.index(), client.number, departure));
+                    }
+                }
                 Effect::Configured => {}
                 Effect::Connect { .. }
-                | Effect::Move { .. }
                 | Effect::Shutdown
                 | Effect::Fail(_)
                 | Effect::Sleep { .. }
@@ -602,7 +653,10 @@ impl World {
     fn take_output(&mut self, core: usize, session: u32, keep: bool) {
         let Some(output) = self.hosts[core].output(session) else { return };
         let bytes = std::mem::take(output);
-        let client = self.clients.iter_mut().find(|client| client.core == core && client.session == session);
+        let client = self
+            .clients
+            .iter_mut()
+            .find(|client| client.core == core && client.session == session && !client.travels);
         let Some(client) = client.filter(|client| client.is_open && keep) else { return };
         client.socket.extend(bytes);
         let unsent = client.socket.len();
@@ -634,7 +688,7 @@ impl World {
             moved |= self.pass(core, true)?;
         }
         let is_read = self.clients.iter().all(|client| client.to_send.is_empty() && client.socket.is_empty());
-        Ok(moved || !is_read || !self.mesh.is_empty())
+        Ok(moved || !is_read || !self.mesh.is_empty() || !self.travelling.is_empty())
     }
 
     /// Nothing moves: then nothing must be left that should be over.

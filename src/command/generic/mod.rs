@@ -1,7 +1,8 @@
 //! The generic commands: those on keys of any type and on whole databases. Rows here, functions in the files beside.
 //!
 //! `keys` asks about or removes keys, `expire` sets and tells their time to live, `transfer` copies and renames them,
-//! `dump` shows them as a file would have them, `restore` makes them of that, `object` looks behind them, `scan` walks
+//! `dump` shows them as a file would have them, `restore` makes them of that, `migrate` takes them to another server,
+//! `object` looks behind them, `scan` walks
 //! over them, `database` acts on all of them. Only one shard's keys are dealt with here; each row says how the shards'
 //! replies become the client's.
 
@@ -11,6 +12,7 @@ pub(in crate::command) mod differential;
 mod dump;
 mod expire;
 mod keys;
+mod migrate;
 mod object;
 mod restore;
 mod scan;
@@ -21,12 +23,22 @@ mod transfer;
 
 use super::spec::{Categories, Doc, Flags, Group, Handler, KeySpec, Run, Spec, Spread, Steps};
 
+pub use migrate::{secrets_of_migrate, MigrateOptions};
 pub(in crate::command) use object::refcount_of;
 pub use scan::cursor_shard;
 pub(in crate::command) use scan::{parse_cursor, write_page, ScanOptions, Walk};
 pub(in crate::command) use sort::sort_keys;
 pub use sort::SortOptions;
 pub use transfer::CopyOptions;
+
+const RESTORE_COST: &str =
+    "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of \
+     Redis objects composing the value and M their average size. For small string values the time complexity is thus \
+     O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) \
+     because inserting values into sorted sets is O(log(N)).";
+
+const RESTORE_SYNTAX: &str =
+    "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]";
 
 /// The rows of this family.
 pub static SPECS: &[Spec] = &[
@@ -161,6 +173,35 @@ pub static SPECS: &[Spec] = &[
     .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
     .tips(&["request_policy:all_shards", "nondeterministic_output_order"]),
     row(
+        "migrate",
+        -6,
+        Run::Shard(migrate::migrate, Spread::Steps(Steps::Migrate)),
+        "Moves keys to another server, all at once as far as anybody here can tell.",
+        "2.6.0",
+        "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See \
+         the pages of these commands for time complexity. Also an O(N) data transfer between the two instances is \
+         performed.",
+        "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] \
+         [KEYS key [key ...]]",
+    )
+    .flags(Flags::WRITE)
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
+    .keys(&[
+        KeySpec {
+            first: 3,
+            last: KeySpec::UNLESS_LISTED,
+            step: 1,
+            flags: &["RW", "access", "delete"],
+        },
+        KeySpec {
+            first: 6,
+            last: KeySpec::LISTED,
+            step: 1,
+            flags: &["RW", "access", "delete", "incomplete"],
+        },
+    ])
+    .tips(CHANGING),
+    row(
         "move",
         3,
         one(transfer::move_key),
@@ -228,13 +269,22 @@ pub static SPECS: &[Spec] = &[
         one(restore::restore),
         "Makes a key of what DUMP gave.",
         "2.6.0",
-        "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of \
-         Redis objects composing the value and M their average size. For small string values the time complexity is \
-         thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is \
-         O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
-        "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+        RESTORE_COST,
+        RESTORE_SYNTAX,
     )
     .flags(Flags::WRITE.with(Flags::DENYOOM))
+    .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
+    .keys(&[KeySpec::one(1, &["OW", "update"])]),
+    server_row(
+        "restore-asking",
+        -4,
+        one(restore::restore),
+        "Makes a key of what DUMP gave, while its slot is imported.",
+        "3.0.0",
+        RESTORE_COST,
+        RESTORE_SYNTAX,
+    )
+    .flags(Flags::WRITE.with(Flags::DENYOOM).with(Flags::ASKING).with(Flags::SYSCMD))
     .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
     .keys(&[KeySpec::one(1, &["OW", "update"])]),
     row(
@@ -500,6 +550,8 @@ mod tests {
         expiretime 2 readonly,fast keyspace - 1:0:1=RO,access
         pexpiretime 2 readonly,fast keyspace - 1:0:1=RO,access
         keys 2 readonly keyspace,dangerous request_policy:all_shards,nondeterministic_output_order
+        migrate -6 write keyspace,dangerous nondeterministic_output 3:-125:1=RW,access,delete \
+        6:-124:1=RW,access,delete,incomplete
         move 3 write,fast keyspace - 1:0:1=RW,access,update
         object -2 - - -
         persist 2 write,fast keyspace - 1:0:1=RW,update
@@ -507,6 +559,7 @@ mod tests {
         rename 3 write keyspace - 1:0:1=RW,access,delete 2:0:1=OW,update
         renamenx 3 write,fast keyspace - 1:0:1=RW,access,delete 2:0:1=OW,insert
         restore -4 write,denyoom keyspace,dangerous - 1:0:1=OW,update
+        restore-asking -4 write,denyoom,asking keyspace,dangerous - 1:0:1=OW,update
         scan -2 readonly keyspace nondeterministic_output,request_policy:special,response_policy:special
         sort -2 write,denyoom set,sortedset,list,dangerous - 1:0:1=RO,access 2:-127:1=RO,access 2:-126:1=OW,update
         sort_ro -2 readonly set,sortedset,list,dangerous - 1:0:1=RO,access 2:-127:1=RO,access

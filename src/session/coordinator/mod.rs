@@ -5,12 +5,15 @@
 //! was refused by `plan`, before anything was scheduled, or is the reply of the last step.
 //!
 //! How a command is taken apart is told by its row (`Spread`). Some are known here by more than that: those that look
-//! first and then write (`moves`), and those that work on what several keys hold, for which one shard borrows the
-//! values of the others (`gather`, and `sort`, which has to find out which).
+//! first and then write (`moves`), those that work on what several keys hold, for which one shard borrows the
+//! values of the others (`gather`, and `sort`, which has to find out which), and `migrate`, which asks another server.
 
 mod gather;
+mod migrate;
 mod moves;
 mod sort;
+
+pub use migrate::{Cargo, Shipment, Shipped};
 
 use smallvec::SmallVec;
 
@@ -82,6 +85,8 @@ enum Merge {
     Gather(gather::Gather),
     /// The names of the keys that SORT reads are on their way.
     Sort(sort::Sort),
+    /// MIGRATE.
+    Migrate(migrate::Migration),
     /// DEBUG DIGEST.
     Digest,
 }
@@ -95,6 +100,8 @@ pub enum Decision {
     Last(Calls, Answer),
     /// Run this, then decide again.
     More(Calls, Plan),
+    /// Send this to another server, then decide again by what has become of it (`Plan::shipped`).
+    Ship(Box<Shipment>, Plan),
 }
 
 /// What a command answers when its last step has run.
@@ -156,9 +163,13 @@ impl Shape<'_> {
     }
 }
 
-/// Whether all keys of a request lie on one shard, and on which; `None` if they do not, or if it reads keys that the
-/// request does not name. A request without keys, or with an incomplete last group, lies where its first key would.
+/// Whether all keys of a request lie on one shard, and on which; `None` if they do not, if it reads keys that the
+/// request does not name, or if that shard alone cannot run it. A request without keys, or with an incomplete last
+/// group, lies where its first key would.
 pub fn single_shard(spec: &Spec, args: Args<'_>, shards: u16) -> Option<ShardId> {
+    if matches!(spec.run, Run::Shard(_, Spread::Steps(Steps::Migrate))) {
+        return None;
+    }
     let is_sort = matches!(spec.run, Run::Shard(_, Spread::Steps(Steps::Sort)));
     if is_sort && shards > 1 && sort::reads_others(spec, args) {
         return None;
@@ -252,6 +263,7 @@ pub fn plan(
         Spread::Steps(Steps::ListMove) => moves::plan_list_move(shape, call)?,
         Spread::Steps(Steps::SetMove) => moves::plan_set_move(shape, call),
         Spread::Steps(Steps::Sort) => sort::plan(shape, spec, call)?,
+        Spread::Steps(Steps::Migrate) => migrate::plan(shape, call)?,
         Spread::Gather => gather::plan(shape, spec, call),
         Spread::One | Spread::Cursor => unreachable!("{} goes to one shard", spec.name),
     };
@@ -317,8 +329,21 @@ impl Plan {
         matches!(self.merge, Sum | Interleave(_) | Concat | Ok | Draw | Digest)
     }
 
+    /// Whether it has to wait for another server.
+    pub fn ships(&self) -> bool {
+        matches!(self.merge, Merge::Migrate(_))
+    }
+
+    /// What has become of what was to be shipped.
+    pub fn shipped(&mut self, outcome: Shipped) {
+        match &mut self.merge {
+            Merge::Migrate(migration) => migration.shipped(outcome),
+            _ => debug_assert!(false, "only MIGRATE ships"),
+        }
+    }
+
     /// A step is done everywhere; the replies are in the order of its parts.
-    pub fn decide(self, shape: Shape<'_>, replies: &Replies, rng: &mut Prng) -> Decision {
+    pub fn decide(self, shape: Shape<'_>, replies: &mut Replies, rng: &mut Prng) -> Decision {
         let shape = Shape { replays: self.head.replays, ..shape };
         let Shape { table, hasher, .. } = shape;
         let head = self.head;
@@ -328,6 +353,7 @@ impl Plan {
             Merge::SetMove(set_move) => return set_move.decide(shape, head, replies),
             Merge::Gather(gather) => return gather.decide(shape, replies),
             Merge::Sort(sort) => return sort.decide(shape, head, replies),
+            Merge::Migrate(migration) => return migration.decide(shape, head, replies),
             _ => {}
         }
         // The others run one call on each shard.
@@ -417,7 +443,12 @@ impl Plan {
                 reply.int(1);
                 return Decision::Last(writes, Answer::Bytes(out));
             }
-            Merge::First(_) | Merge::ListMove(_) | Merge::SetMove(_) | Merge::Gather(_) | Merge::Sort(_) => {
+            Merge::First(_)
+            | Merge::ListMove(_)
+            | Merge::SetMove(_)
+            | Merge::Gather(_)
+            | Merge::Sort(_)
+            | Merge::Migrate(_) => {
                 unreachable!("decided above")
             }
         }

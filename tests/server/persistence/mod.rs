@@ -133,7 +133,7 @@ fn fill(client: &mut Client, random: &mut Random, commands: usize) {
 }
 
 /// The same with nothing in it that a Redis 7.0 does not have.
-fn fill_as_stock(client: &mut Client, random: &mut Random, commands: usize) {
+pub(super) fn fill_as_stock(client: &mut Client, random: &mut Random, commands: usize) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut generator = Generator::new(now);
     let mut sent = 0;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{damaged, note_error, torn, Content, Fed, Loading, Reading, Summary, Taken, TaskKind};
 use crate::base::time::Ticks;
-use crate::command::spec::{Flags, Run, SessionOp, Spec, Spread};
+use crate::command::spec::{Flags, Run, SessionOp, Spec, Spread, Steps};
 use crate::host::host::Host;
 use crate::journal::{self, Item};
 use crate::resp::{reply, Args, OwnedArgs};
@@ -136,6 +136,7 @@ fn note_given(summary: &mut Summary, name: &dyn fmt::Display, offset: u64, given
 /// database and their transaction. Anything else could end the session that runs the log, or have it wait for ever.
 fn may_stand_in_log(spec: &Spec, argc: usize) -> bool {
     let is_known = match spec.run {
+        Run::Shard(_, Spread::Steps(Steps::Migrate)) => false,
         Run::Shard(..) => !spec.flags.has(Flags::BLOCKING),
         Run::Session(op) => {
             matches!(op, SessionOp::Select | SessionOp::Multi | SessionOp::Exec | SessionOp::Ping)
