@@ -108,6 +108,18 @@ impl<T: Ticks> Host<T> {
                 self.hand_over(place);
                 (Target::Sync, String::new(), PathBuf::new())
             }
+            Cut::Export { id, merging } => {
+                if merging > 0 && !self.shards[place].journal.is_recording() {
+                    self.shards[place].set_recording(true);
+                }
+                self.hand_over(place);
+                self.mark_cut(place, id, merging);
+                let options = &self.config.persistence;
+                let dbfilename = options.dbfilename.to_string();
+                let name = temporary(&file_name(&dbfilename, id, shard, self.placement.len() as u16));
+                let path = name.clone().into();
+                (Target::Export { id, merging }, name, path)
+            }
             Cut::Rewrite { cut, begins } => {
                 let shards = self.placement.len() as u16;
                 let begins = begins.map(|generation| AofSet { generation, shards });
@@ -140,6 +152,7 @@ impl<T: Ticks> Host<T> {
         }
         let output = match target {
             Target::Sync => Output::Feeds(self.begin_sending(place)),
+            Target::Export { .. } => Output::File(writer.unsynced()),
             Target::Snapshot { .. } | Target::Rewrite { .. } => Output::File(writer),
         };
         self.persist.shards[place].save = Some(Box::new(Save {
@@ -215,6 +228,8 @@ impl<T: Ticks> Host<T> {
                     Target::Snapshot { .. } => Some(save.name.clone().into()),
                     // The append-only file gives it its name, with the manifest.
                     Target::Rewrite { .. } | Target::Sync => None,
+                    // It is read, and then removed, under the name that it has.
+                    Target::Export { .. } => None,
                 });
             }
         }
@@ -298,7 +313,7 @@ impl<T: Ticks> Host<T> {
         let Some(save) = &mut files.save else { return };
         let Some(bytes) = save.whole else { return };
         match save.target {
-            Target::Snapshot { .. } => {
+            Target::Snapshot { .. } | Target::Export { .. } => {
                 let name = std::mem::take(&mut save.name);
                 let file = SnapshotFile { name, bytes, crc64: save.crc64, keys: save.keys };
                 self.end_save(place, Ok(Some(file)));
