@@ -110,6 +110,7 @@ fn cut(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.journal.cut(match args.at(1) {
         b"snapshot" => Cut::Snapshot { id: number },
         b"sync" => Cut::Sync,
+        b"export" => Cut::Export { id: number, merging: generation },
         _ => Cut::Rewrite { cut: number, begins: (generation > 0).then_some(generation) },
     });
     ctx.reply.ok();

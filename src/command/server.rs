@@ -137,6 +137,8 @@ pub static SPECS: &[Spec] = &[
     .flags(REPLICAOF)
     .deprecated("5.0.0", "`REPLICAOF`"),
     container("slowlog", "2.2.12", "Commands about the slow log.", SLOWLOG),
+    row("sync", 1, Run::Session(SessionOp::Psync), "1.0.0", "", "What a replica asks its primary for: all data.", "")
+        .flags(SAVING.with(Flags::NO_MULTI)),
     row("time", 1, Run::Session(SessionOp::Time), "2.6.0", "O(1)", "Tells the server's time.", "")
         .flags(READY.with(Flags::FAST))
         .tips(&["nondeterministic_output"]),

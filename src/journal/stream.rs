@@ -100,6 +100,13 @@ pub enum Cut {
     },
     /// A snapshot that goes to replicas.
     Sync,
+    /// A snapshot that becomes one file with those of the other shards.
+    Export {
+        /// Its number.
+        id: u64,
+        /// The merging that its readers go on with; zero if none does.
+        merging: u64,
+    },
     /// The append-only file's next increment.
     Rewrite {
         /// Its number.

@@ -28,6 +28,13 @@ pub enum Target {
     },
     /// A snapshot that goes to replicas, and to no file.
     Sync,
+    /// A snapshot that becomes one file with those of the other shards, for replicas that know only one.
+    Export {
+        /// Its number.
+        id: u64,
+        /// The merging of the shards' streams that its readers go on with; zero if none does.
+        merging: u64,
+    },
     /// The append-only file: from this cut on there are new increments, and a base of what was before.
     Rewrite {
         /// The number of the cut.
@@ -75,6 +82,13 @@ pub enum Order {
         /// What of.
         target: Target,
         /// The shards' files, in their order; of a rewrite none.
+        files: Vec<SnapshotFile>,
+    },
+    /// Make one file of these, which are of an export with this number.
+    Join {
+        /// The number.
+        id: u64,
+        /// The shards' files, in their order.
         files: Vec<SnapshotFile>,
     },
     /// Remove the files of a snapshot that did not come to its end.
@@ -210,9 +224,10 @@ impl Conductor {
         orders: &mut Vec<Order>,
     ) -> Reply {
         match (request, self.target()) {
-            (Request::Save | Request::BackgroundSave { .. }, Some(Target::Snapshot { .. } | Target::Sync)) => {
-                Reply::Error(IN_PROGRESS)
-            }
+            (
+                Request::Save | Request::BackgroundSave { .. },
+                Some(Target::Snapshot { .. } | Target::Sync | Target::Export { .. }),
+            ) => Reply::Error(IN_PROGRESS),
             // Redis can save in the foreground beside a rewrite; here one cut follows the other.
             (Request::Save, Some(Target::Rewrite { .. })) => Reply::Error(CommandError::new(
                 "ERR Another child process is active (AOF?): can't SAVE right now. Use BGSAVE SCHEDULE in order to \
@@ -239,7 +254,7 @@ impl Conductor {
             (Request::Rewrite, Some(Target::Rewrite { .. })) => Reply::Error(CommandError::new(
                 "ERR Background append only file rewriting already in progress",
             )),
-            (Request::Rewrite, Some(Target::Snapshot { .. } | Target::Sync)) => {
+            (Request::Rewrite, Some(Target::Snapshot { .. } | Target::Sync | Target::Export { .. })) => {
                 self.rewrite_scheduled = true;
                 // What it waits for is over soon; then nothing holds it back.
                 self.forget_rewrite_failure();
@@ -284,6 +299,16 @@ impl Conductor {
     /// A snapshot for replicas. `false` if something else is being saved.
     pub fn begin_sync(&mut self, now: Now, orders: &mut Vec<Order>) -> bool {
         self.begin(Target::Sync, Vec::new(), now, orders)
+    }
+
+    /// A snapshot for replicas that know only one file: its number. None if something else is being saved.
+    pub fn begin_export(&mut self, merging: u64, now: Now, orders: &mut Vec<Order>) -> Option<u64> {
+        let id = (now.unix_ms().0.max(0) as u64).max(self.last_id + 1);
+        if !self.begin(Target::Export { id, merging }, Vec::new(), now, orders) {
+            return None;
+        }
+        self.last_id = id;
+        Some(id)
     }
 
     fn begin(&mut self, target: Target, askers: Vec<Asker>, now: Now, orders: &mut Vec<Order>) -> bool {
@@ -347,6 +372,10 @@ impl Conductor {
         match running.target {
             // Each shard has put its base into its own manifest; nothing is to be said about all.
             Target::Sync | Target::Rewrite { begins: None, .. } => self.end(Ok(()), now, orders),
+            Target::Export { id, .. } => {
+                orders.push(Order::Join { id, files });
+                self.end(Ok(()), now, orders);
+            }
             target => orders.push(Order::Name { target, files }),
         }
     }
@@ -371,7 +400,7 @@ impl Conductor {
                     self.stats.last_save_secs = now.unix_us.div_euclid(1_000_000);
                 }
             }
-            Target::Sync => {}
+            Target::Sync | Target::Export { .. } => {}
             Target::Rewrite { .. } => {
                 self.stats.rewrite_failed = failed;
                 self.stats.rewrite_took_secs = Some(took_secs);

@@ -38,12 +38,16 @@ pub struct Replica {
     pub port: u16,
     /// How far its connection has come.
     pub stage: Stage,
-    /// Up to where it has applied each stream, by its own word.
+    /// Up to where it has applied each stream, by its own word. Of a stock replica at least that.
     pub acked: Positions,
     /// The same as one number.
     pub acked_offset: u64,
     /// Up to where each stream is on its disk.
     pub synced: Positions,
+    /// Whether it is a stock Redis, which knows one stream and its offset alone.
+    pub is_stock: bool,
+    /// Whether it has asked with PSYNC; those that ask with SYNC never say how far they are.
+    pub speaks_psync: bool,
     /// When it last said so.
     pub heard: MonoUs,
 }
@@ -52,6 +56,16 @@ impl Replica {
     /// Seconds since it was last heard.
     pub fn lag_secs(&self, now: MonoUs) -> u64 {
         now.since(self.heard) / 1_000_000
+    }
+
+    /// Whether it waits for its parts of a snapshot, one on each flow.
+    pub fn waits_for_parts(&self) -> bool {
+        self.stage == Stage::Waiting && !self.is_stock
+    }
+
+    /// Whether it says how far it is.
+    pub fn acknowledges(&self) -> bool {
+        !self.is_stock || self.speaks_psync
     }
 
     /// Whether it has applied all of this.
@@ -87,6 +101,8 @@ mod tests {
             acked: Positions::from_slice(&[5, 9]),
             acked_offset: 14,
             synced: Positions::new(),
+            is_stock: false,
+            speaks_psync: true,
             heard: MonoUs(heard),
         };
         let now = MonoUs(20_000_000);
@@ -100,5 +116,11 @@ mod tests {
         assert!(all[0].has(&[5, 9]) && all[0].has(&[4, 0]));
         assert!(!all[0].has(&[6, 9]) && !all[0].has(&[5]) && !all[2].has(&[0, 0]));
         assert_eq!(all[0].lag_secs(now), 8);
+        let mut stock = replica(Stage::Waiting, 1);
+        assert!(stock.acknowledges() && stock.waits_for_parts());
+        stock.is_stock = true;
+        assert!(stock.acknowledges() && !stock.waits_for_parts());
+        stock.speaks_psync = false;
+        assert!(!stock.acknowledges());
     }
 }

@@ -143,6 +143,8 @@ pub enum Owner {
     Conductor,
     /// A part of a snapshot that a replica receives.
     Sync,
+    /// The file that is made of all shards' snapshots, and those who read it.
+    Export,
 }
 
 /// What became of a job.

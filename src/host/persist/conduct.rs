@@ -130,6 +130,7 @@ impl<T: Ticks> Host<T> {
             Order::Cut(target) if self.applies_streams() => self.cut_between_records(target),
             Order::Cut(target) => self.cut(target),
             Order::Name { target, files } => self.name(target, files),
+            Order::Join { id, files } => self.join_export(id, files),
             Order::Discard(files) => {
                 let ops = files.into_iter().map(|file| FileOp::Remove { path: file.name.into() }).collect();
                 self.persist.jobs.push(Job { tag: REMOVING, ops });
@@ -144,6 +145,7 @@ impl<T: Ticks> Host<T> {
         let (kind, number, generation) = match target {
             Target::Snapshot { id } => ("snapshot", id, 0),
             Target::Sync => ("sync", 0, 0),
+            Target::Export { id, merging } => ("export", id, merging),
             Target::Rewrite { cut, begins } => ("rewrite", cut, begins.map_or(0, |set| set.generation)),
         };
         if let (Some(conducting), Target::Rewrite { cut, begins }) = (&mut self.persist.conducting, target) {
@@ -156,7 +158,7 @@ impl<T: Ticks> Host<T> {
         }
         match target {
             Target::Snapshot { .. } => tracing::info!("Background saving started"),
-            Target::Sync => {}
+            Target::Sync | Target::Export { .. } => {}
             Target::Rewrite { .. } => tracing::info!("Background append only file rewriting started"),
         }
         let session = self.own_session();
@@ -236,7 +238,7 @@ impl<T: Ticks> Host<T> {
                 ops.extend(replace(file, &folder.join(TOP_MANIFEST), set.text()));
                 ops
             }
-            Target::Rewrite { begins: None, .. } | Target::Sync => Vec::new(),
+            Target::Rewrite { begins: None, .. } | Target::Sync | Target::Export { .. } => Vec::new(),
         };
         self.persist.jobs.push(Job { tag: NAMING, ops });
     }
@@ -254,7 +256,7 @@ impl<T: Ticks> Host<T> {
         // Once the manifest has its name the set counts, whether or not the old files could go.
         let renamed = match target {
             Target::Snapshot { .. } => 4,
-            Target::Rewrite { .. } | Target::Sync => 6,
+            Target::Rewrite { .. } | Target::Sync | Target::Export { .. } => 6,
         };
         let result = match outcome.result {
             Err(failure) if failure.step <= renamed => Err(failure.text),
@@ -320,7 +322,12 @@ impl<T: Ticks> Host<T> {
             (Target::Snapshot { .. }, Ok(())) => tracing::info!("Background saving terminated with success"),
             (Target::Snapshot { .. }, Err(reason)) => tracing::warn!("Background saving error: {reason}"),
             (Target::Sync, Ok(())) => tracing::info!("Synchronization with replicas: the snapshot is sent"),
-            (Target::Sync, Err(reason)) => tracing::warn!("Synchronization with replicas: {reason}"),
+            (Target::Export { .. }, Ok(())) => {
+                tracing::info!("Synchronization with replicas: the shards' snapshots are made");
+            }
+            (Target::Sync | Target::Export { .. }, Err(reason)) => {
+                tracing::warn!("Synchronization with replicas: {reason}")
+            }
             (Target::Rewrite { .. }, Ok(())) => {
                 tracing::info!("Background AOF rewrite finished successfully");
             }
@@ -328,8 +335,10 @@ impl<T: Ticks> Host<T> {
         }
         let is_good = result.is_ok();
         self.tell_all(|| PersistMail::Ended(target, is_good));
-        if target == Target::Sync {
-            self.sync_ended(is_good);
+        match target {
+            Target::Sync => self.sync_ended(is_good),
+            Target::Export { id, .. } if !is_good => self.export_failed(id),
+            _ => {}
         }
         if let Target::Rewrite { begins: Some(_), .. } = target {
             let is_loading = self.persist.loading.is_some();
@@ -479,6 +488,12 @@ impl<T: Ticks> Host<T> {
     pub(in crate::host) fn begin_sync(&mut self) -> bool {
         let now = self.now;
         self.conduct(|conductor, orders| conductor.begin_sync(now, orders)) == Some(true)
+    }
+
+    /// Begins a snapshot for replicas that know only one file: its number, if nothing else is being saved.
+    pub(in crate::host) fn begin_export(&mut self, merging: u64) -> Option<u64> {
+        let now = self.now;
+        self.conduct(|conductor, orders| conductor.begin_export(merging, now, orders)).flatten()
     }
 
     /// Whether something is being saved.

@@ -400,6 +400,7 @@ impl<T: Ticks> Host<T> {
             Owner::Load => self.load_done(outcome),
             Owner::Conductor => self.conductor_done(outcome),
             Owner::Sync => self.part_done(outcome),
+            Owner::Export => self.export_job_done(outcome),
         }
     }
 

@@ -105,6 +105,19 @@ impl<T: Ticks> Host<T> {
                 self.hand_over(place);
                 (Target::Sync, String::new(), PathBuf::new())
             }
+            Cut::Export { id, merging } => {
+                let is_primary = !self.replication.is_replica;
+                if merging > 0 && is_primary && !self.shards[place].journal.is_recording() {
+                    self.shards[place].set_recording(true);
+                }
+                self.hand_over(place);
+                self.mark_cut(place, id, merging);
+                let options = &self.config.persistence;
+                let dbfilename = options.dbfilename.to_string();
+                let name = temporary(&file_name(&dbfilename, id, shard, self.placement.len() as u16));
+                let path = name.clone().into();
+                (Target::Export { id, merging }, name, path)
+            }
             Cut::Rewrite { cut, begins } => {
                 let shards = self.placement.len() as u16;
                 let begins = begins.map(|generation| AofSet { generation, shards });
@@ -142,6 +155,7 @@ impl<T: Ticks> Host<T> {
                 self.refresh_recording();
                 Output::Feeds(at)
             }
+            Target::Export { .. } => Output::File(writer.unsynced()),
             Target::Snapshot { .. } | Target::Rewrite { .. } => Output::File(writer),
         };
         self.persist.shards[place].save = Some(Box::new(Save {
@@ -217,6 +231,8 @@ impl<T: Ticks> Host<T> {
                     Target::Snapshot { .. } => Some(save.name.clone().into()),
                     // The append-only file gives it its name, with the manifest.
                     Target::Rewrite { .. } | Target::Sync => None,
+                    // It is read, and then removed, under the name that it has.
+                    Target::Export { .. } => None,
                 });
             }
         }
@@ -300,7 +316,7 @@ impl<T: Ticks> Host<T> {
         let Some(save) = &mut files.save else { return };
         let Some(bytes) = save.whole else { return };
         match save.target {
-            Target::Snapshot { .. } => {
+            Target::Snapshot { .. } | Target::Export { .. } => {
                 let name = std::mem::take(&mut save.name);
                 let file = SnapshotFile { name, bytes, crc64: save.crc64, keys: save.keys };
                 self.end_save(place, Ok(Some(file)));

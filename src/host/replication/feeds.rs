@@ -11,9 +11,11 @@
 //! A feed is never waited for. What it has not been sent stays in the stream's backlog, which it shares with the
 //! others, up to `client-output-buffer-limit replica`; then it is let go, and comes back for a snapshot.
 
+use super::merging::{MergeFeed, MergeMail};
 use super::ReplicationMail;
 use crate::base::ids::CoreId;
 use crate::base::time::{MonoUs, Ticks};
+use crate::config::OutputBufferLimit;
 use crate::host::host::{mark_dirty, Host};
 use crate::host::mail::Rare;
 use crate::replication::backlog::Backlog;
@@ -33,6 +35,8 @@ pub(in crate::host) struct Stream {
     pub(super) backlog: Option<Backlog>,
     /// Who is fed from it.
     pub(super) feeds: Vec<Feed>,
+    /// Its way to core 0, where it becomes one with the others.
+    pub(super) merging: Option<MergeFeed>,
     /// Up to where feeds may be sent it: all of it, on a primary.
     pub(super) open_to: u64,
 }
@@ -64,7 +68,7 @@ const FEED_BYTES_MAX: usize = 1024 * 1024;
 impl Stream {
     /// A stream that has not begun.
     pub(in crate::host) fn new(number: u16) -> Stream {
-        Stream { number, raw: 0, offset: 0, backlog: None, feeds: Vec::new(), open_to: 0 }
+        Stream { number, raw: 0, offset: 0, backlog: None, feeds: Vec::new(), merging: None, open_to: 0 }
     }
 
     /// The stream goes on with these bytes.
@@ -83,6 +87,11 @@ impl Stream {
     /// Whether its last bytes are kept.
     pub(in crate::host) fn keeps(&self) -> bool {
         self.backlog.is_some()
+    }
+
+    /// Whether anybody is sent it.
+    pub(super) fn is_fed(&self) -> bool {
+        !self.feeds.is_empty() || self.merging.is_some()
     }
 
     /// From now on its last bytes are kept.
@@ -322,16 +331,17 @@ impl<T: Ticks> Host<T> {
             let Some(backlog) = &mut stream.backlog else { continue };
             let is_fed = |feed: &&Feed| matches!(feed.stage, FeedStage::Sending | FeedStage::Streaming);
             let slowest = stream.feeds.iter().filter(is_fed).map(|feed| feed.at).min();
+            let merged = stream.merging.as_ref().map(|feed| feed.at);
             // What a replica has not applied is still to go to its own files.
             let unapplied = is_replica.then_some(stream.open_to);
-            backlog.trim(slowest.into_iter().chain(unapplied).min());
+            backlog.trim(slowest.into_iter().chain(merged).chain(unapplied).min());
         }
     }
 
     /// Nobody came back for what was kept.
     pub(super) fn forget_backlog(&mut self) {
         for stream in &mut self.replication.streams {
-            if stream.feeds.is_empty() {
+            if !stream.is_fed() {
                 stream.backlog = None;
             }
         }
@@ -344,7 +354,7 @@ impl<T: Ticks> Host<T> {
         let streams = (self.placement.len() as u64).max(1);
         let (hard, soft) = (limit.hard_bytes.div_ceil(streams), limit.soft_bytes.div_ceil(streams));
         let (now, capacity) = (self.now.mono, self.backlog_capacity());
-        let mut lost = Vec::new();
+        let (mut lost, mut lagging) = (Vec::new(), Vec::new());
         for stream in &mut self.replication.streams {
             let raw = stream.raw;
             if let Some(backlog) = &mut stream.backlog {
@@ -352,22 +362,42 @@ impl<T: Ticks> Host<T> {
                 // What is kept for those that come back costs nothing on their account, as in Redis.
                 let kept = backlog.end() - backlog.first();
                 let over = kept.saturating_sub(capacity);
+                if let Some(feed) = &stream.merging {
+                    let behind = raw.saturating_sub(feed.at).min(over);
+                    if hard > 0 && behind >= hard {
+                        lagging.push(MergeMail::Lost(feed.merging(), stream.number));
+                    }
+                }
                 for feed in &mut stream.feeds {
                     let behind = match feed.stage {
                         FeedStage::Joined | FeedStage::Attending => 0,
                         FeedStage::Sending | FeedStage::Streaming => raw.saturating_sub(feed.at).min(over),
                     };
-                    let is_over_soft = soft > 0 && behind >= soft;
-                    let since = feed.behind_since.filter(|_| is_over_soft);
-                    feed.behind_since = is_over_soft.then(|| since.unwrap_or(now));
-                    let is_for_too_long = since
-                        .is_some_and(|since| now.since(since) > limit.soft_secs.saturating_mul(1_000_000));
-                    if hard > 0 && behind >= hard || is_for_too_long {
+                    let limit = OutputBufferLimit { hard_bytes: hard, soft_bytes: soft, ..limit };
+                    if is_too_far_behind(&mut feed.behind_since, behind, limit, now) {
                         lost.push(feed.session);
                     }
                 }
             }
         }
         lost.into_iter().for_each(|index| self.drop_slow_reader(index));
+        for mail in lagging {
+            self.post(CoreId(0), Rare::Replication(ReplicationMail::Merge(mail)));
+        }
     }
+}
+
+/// Whether whoever is so many bytes behind is to be let go; since when it is over the soft limit is kept.
+pub(super) fn is_too_far_behind(
+    since: &mut Option<MonoUs>,
+    behind: u64,
+    limit: OutputBufferLimit,
+    now: MonoUs,
+) -> bool {
+    let is_over_soft = limit.soft_bytes > 0 && behind >= limit.soft_bytes;
+    let began = since.filter(|_| is_over_soft);
+    *since = is_over_soft.then(|| began.unwrap_or(now));
+    let is_for_too_long =
+        began.is_some_and(|began| now.since(began) > limit.soft_secs.saturating_mul(1_000_000));
+    limit.hard_bytes > 0 && behind >= limit.hard_bytes || is_for_too_long
 }

@@ -102,8 +102,26 @@ impl<T: Ticks> Host<T> {
                     }
                     // Those we do not know are for others, as in Redis.
                     info.knows_eof |= value.eq_ignore_ascii_case(b"eof");
+                    info.knows_psync2 |= value.eq_ignore_ascii_case(b"psync2");
                 }
-                b"version" | b"rdb-filter-only" | b"rdb-only" => {}
+                b"version" => {}
+                b"rdb-only" => match parse_u64(value) {
+                    Some(on @ (0 | 1)) => info.rdb_only = on == 1,
+                    Some(_) => return Err(CommandError::new("ERR value is out of range")),
+                    None => return Err(CommandError::NOT_INTEGER),
+                },
+                b"rdb-filter-only" => {
+                    // There are no functions: a snapshot with these alone is an empty one.
+                    let words = value.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+                    if let Some(word) = words.clone().find(|word| !word.eq_ignore_ascii_case(b"functions")) {
+                        return Err(CommandError::quoting(
+                            "ERR Unsupported rdb-filter-only option: ",
+                            word,
+                            "",
+                        ));
+                    }
+                    info.without_keys = true;
+                }
                 other => {
                     return Err(CommandError::quoting("ERR Unrecognized REPLCONF option: ", other, ""));
                 }
@@ -132,16 +150,18 @@ impl<T: Ticks> Host<T> {
         Ok(self.move_session(index, core, Errand::Flow { meeting, flow, at }))
     }
 
-    /// PSYNC: the connection becomes a replica's control link, on core 0.
+    /// PSYNC, or SYNC: the connection becomes a replica's control link, on core 0.
     pub(in crate::host) fn psync(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
         let Some(session) = self.session(index) else { return Ok(Flow::Next) };
         if session.kind != SessionKind::Client {
             return Err(ALREADY);
         }
-        let info = session.replica.take().map(|info| *info).unwrap_or_default();
-        let id = ReplId::parse(args.at(1));
+        let mut info = session.replica.take().map(|info| *info).unwrap_or_default();
+        let id = args.get(1).and_then(ReplId::parse);
         let positions = args.get(2).and_then(parse_positions);
         let resume = id.zip(positions);
+        // SYNC has no arguments, and is answered with nothing but the snapshot.
+        info.speaks_psync = args.len() > 1;
         Ok(self.move_session(index, CoreId(0), Errand::Replica { info, resume }))
     }
 
@@ -152,7 +172,7 @@ impl<T: Ticks> Host<T> {
         info: ReplicaInfo,
         resume: Option<(ReplId, Positions)>,
     ) {
-        if let Some(refusal) = self.cannot_meet(&info) {
+        if let Some(refusal) = self.cannot_meet() {
             self.reply_error(index, &refusal);
             return;
         }
@@ -174,6 +194,8 @@ impl<T: Ticks> Host<T> {
             stage: Stage::Joining,
             acked: Positions::new(),
             acked_offset: 0,
+            is_stock: !info.is_native,
+            speaks_psync: info.speaks_psync,
             synced: Positions::new(),
             heard: now,
         };
@@ -181,7 +203,7 @@ impl<T: Ticks> Host<T> {
         conducting.meetings.all.push(Meeting {
             replica,
             session: index,
-            resume,
+            resume: resume.clone(),
             joined: 0,
             is_kept: true,
             waits_since: now,
@@ -189,11 +211,14 @@ impl<T: Ticks> Host<T> {
         });
         conducting.meetings.alone_since = None;
         let id = conducting.history.id;
+        if !info.is_native {
+            return self.meet_stock(number, index, &info, resume);
+        }
         self.reply(index, |reply| reply.simple(&format!("FLOWS {number} {id} {parts} {streams}")));
     }
 
     /// Why a replica cannot be served now.
-    fn cannot_meet(&self, info: &ReplicaInfo) -> Option<CommandError> {
+    fn cannot_meet(&self) -> Option<CommandError> {
         if self.replication.is_replica {
             let is_up = self.replication.conducting.as_ref().is_some_and(|conducting| {
                 conducting.upstream.as_ref().is_some_and(|upstream| upstream.is_up())
@@ -202,10 +227,17 @@ impl<T: Ticks> Host<T> {
                 return Some(CommandError::new("NOMASTERLINK Can't SYNC while not connected with my master"));
             }
         }
-        if !info.is_native {
-            return Some(CommandError::new("ERR Only replicas of the same kind are served yet"));
-        }
         None
+    }
+
+    /// A stock replica has come so far.
+    pub(super) fn set_stage(&mut self, number: u64, stage: Stage) {
+        let now = self.now.mono;
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let found = conducting.meetings.all.iter_mut().find(|meeting| meeting.replica.number == number);
+        if let Some(meeting) = found {
+            (meeting.replica.stage, meeting.replica.heard) = (stage, now);
+        }
     }
 
     /// A flow has joined.
@@ -264,7 +296,7 @@ impl<T: Ticks> Host<T> {
         };
         let enough = replication.repl_diskless_sync_max_replicas as usize;
         let Some(conducting) = &self.replication.conducting else { return };
-        let waiting = conducting.meetings.all.iter().filter(|m| m.replica.stage == Stage::Waiting);
+        let waiting = conducting.meetings.all.iter().filter(|meeting| meeting.replica.waits_for_parts());
         let (mut count, mut first) = (0, None);
         for meeting in waiting {
             count += 1;
@@ -280,7 +312,7 @@ impl<T: Ticks> Host<T> {
         }
         let Some(conducting) = &mut self.replication.conducting else { return };
         for meeting in &mut conducting.meetings.all {
-            if meeting.replica.stage == Stage::Waiting {
+            if meeting.replica.waits_for_parts() {
                 meeting.replica.stage = Stage::Sending;
                 conducting.syncs.0 += 1;
             }
@@ -293,7 +325,7 @@ impl<T: Ticks> Host<T> {
         let Some(conducting) = &mut self.replication.conducting else { return };
         let mut lost = Vec::new();
         for meeting in &mut conducting.meetings.all {
-            if meeting.replica.stage == Stage::Sending {
+            if meeting.replica.stage == Stage::Sending && !meeting.replica.is_stock {
                 match is_good {
                     true => meeting.replica.stage = Stage::Online,
                     false => lost.push(meeting.replica.number),
@@ -315,6 +347,7 @@ impl<T: Ticks> Host<T> {
         }
         tracing::info!("Connection with replica {}:{} lost: {reason}", replica.ip, replica.port);
         self.close(session, true);
+        self.end_link(number);
         self.tell_replication(|| ReplicationMail::Leave(number));
         self.tell_gate();
     }
@@ -333,6 +366,7 @@ impl<T: Ticks> Host<T> {
         let Some(conducting) = &self.replication.conducting else { return };
         let numbers: Vec<u64> = conducting.meetings.replicas().map(|replica| replica.number).collect();
         numbers.into_iter().for_each(|number| self.end_meeting(number, "this node's part has changed"));
+        self.end_stock();
     }
 
     /// `REPLCONF ACK offset [FACK offset] AT positions [SYNCED positions]`.
@@ -344,6 +378,15 @@ impl<T: Ticks> Host<T> {
         meeting.replica.heard = now;
         if let Some(offset) = args.get(2).and_then(parse_u64) {
             meeting.replica.acked_offset = meeting.replica.acked_offset.max(offset);
+        }
+        if meeting.replica.is_stock {
+            let offset = |at: usize| args.get(at).and_then(parse_u64);
+            let synced = offset(4).filter(|_| args.is(3, "fack"));
+            let merging = conducting.stock.merging();
+            let known = |offset: Option<u64>| merging.zip(offset).and_then(|(m, offset)| m.known_at(offset));
+            meeting.replica.acked = known(offset(2)).unwrap_or_default();
+            meeting.replica.synced = known(synced).unwrap_or_default();
+            return self.acks_have_come();
         }
         for at in (3..args.len().saturating_sub(1)).step_by(2) {
             let Some(positions) = parse_positions(args.at(at + 1)) else { continue };
@@ -391,6 +434,8 @@ impl<T: Ticks> Host<T> {
         let Some(conducting) = &mut self.replication.conducting else { return };
         let meetings = &mut conducting.meetings;
         let is_silent = |meeting: &&Meeting| match meeting.replica.stage {
+            // Who has asked with SYNC never says anything.
+            Stage::Online if !meeting.replica.acknowledges() => false,
             Stage::Online => now.since(meeting.replica.heard) > timeout_us,
             Stage::Joining => now.since(meeting.began) > timeout_us,
             // Whoever is sent a snapshot is watched by how it takes it.
@@ -402,7 +447,9 @@ impl<T: Ticks> Host<T> {
         if is_due {
             meetings.pinged = now;
         }
-        let links: Vec<u32> = meetings.all.iter().map(|meeting| meeting.session).collect();
+        // On a stock replica's link a sign of life would be a part of the stream.
+        let native = meetings.all.iter().filter(|meeting| !meeting.replica.is_stock);
+        let links: Vec<u32> = native.map(|meeting| meeting.session).collect();
         let ttl_us = replication.repl_backlog_ttl_secs.saturating_mul(1_000_000);
         let is_forgotten = ttl_us > 0 && meetings.alone_since.is_some_and(|since| now.since(since) >= ttl_us);
         if is_forgotten && !self.replication.is_replica {
@@ -428,15 +475,7 @@ impl<T: Ticks> Host<T> {
         self.post(self.owner_of(0), Rare::Replication(ReplicationMail::Ping));
     }
 
-    /// The owner of shard 0 records it.
-    pub(super) fn record_ping(&mut self) {
-        if let (Some(place), false) = (self.local[0], self.replication.is_replica) {
-            let journal = &mut self.shards[usize::from(place)].journal;
-            journal.append(crate::base::ids::DbIndex(0), ["PING"]);
-        }
-    }
-
-    fn send_sign_of_life(&mut self, index: u32) {
+    pub(super) fn send_sign_of_life(&mut self, index: u32) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         if session.owed_bytes() == 0 {
             session.replies.push(b"\n");
@@ -447,7 +486,8 @@ impl<T: Ticks> Host<T> {
     /// Asks replicas to say at once when they have come to this point.
     pub(in crate::host) fn ask_for_acks(&mut self, target: &[u64]) {
         let Some(conducting) = &self.replication.conducting else { return };
-        let online = conducting.meetings.all.iter().filter(|m| m.replica.stage == Stage::Online);
+        let native = conducting.meetings.all.iter().filter(|m| !m.replica.is_stock);
+        let online = native.filter(|m| m.replica.stage == Stage::Online);
         let links: Vec<u32> =
             online.filter(|m| !m.replica.has(target)).map(|meeting| meeting.session).collect();
         let line = format!("+GETACK {}\r\n", write_positions(target));
@@ -456,6 +496,7 @@ impl<T: Ticks> Host<T> {
             session.replies.push(line.as_bytes());
             crate::host::host::mark_dirty(session, index, &mut self.dirty);
         }
+        self.ask_stock_for_acks();
     }
 }
 

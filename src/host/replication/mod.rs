@@ -2,6 +2,8 @@
 //!
 //! * `feeds`: a primary's streams, and the flows that it feeds from them;
 //! * `meetings`: core 0 of a primary keeps the table of replicas, from their introduction on;
+//! * `stock`: on core 0 the links of replicas that are stock Redis servers, with `export`, the one file that they are
+//!   sent, and `merging`, the one stream;
 //! * `upstream`: core 0 of a replica keeps the link to its primary;
 //! * `flows`: a replica's flows, from the snapshot to the records that are done again;
 //! * `roles`: how a node becomes a replica, or a primary again.
@@ -10,10 +12,13 @@
 //! number. Everything about a stream happens there; core 0 decides what concerns all of them, and tells the others by
 //! mail.
 
+mod export;
 mod feeds;
 mod flows;
 mod meetings;
+mod merging;
 mod roles;
+mod stock;
 mod upstream;
 
 use smallvec::SmallVec;
@@ -21,8 +26,10 @@ use smallvec::SmallVec;
 pub(super) use self::feeds::Stream;
 use self::flows::Flow;
 use self::meetings::Meetings;
+use self::merging::MergeMail;
 pub(super) use self::roles::Order;
 use self::roles::{Draining, RoleChange};
+use self::stock::Stock;
 use self::upstream::Upstream;
 use super::host::Host;
 use super::mail::Rare;
@@ -53,6 +60,8 @@ pub(super) struct Replication {
     pub(super) flows: Vec<Flow>,
     /// Whether there is more to be applied at once.
     pub(super) has_more: bool,
+    /// Cuts that core 0 is to be told of at the end of the pass.
+    marks: Vec<MergeMail>,
     /// What this core waits for before it says that nothing is under way.
     draining: Option<Draining>,
     /// On core 0.
@@ -63,6 +72,7 @@ pub(super) struct Replication {
 pub(super) struct Conducting {
     pub(super) history: History,
     pub(super) meetings: Meetings,
+    pub(super) stock: Stock,
     pub(super) upstream: Option<Upstream>,
     /// The change of role that is under way, and those that wait for it to end.
     change: Option<RoleChange>,
@@ -131,6 +141,8 @@ pub enum ReplicationMail {
     Applied(u16, u64, u64),
     /// To the owner of shard 0: a PING is due in its stream.
     Ping,
+    /// About the one stream that stock replicas are sent.
+    Merge(merging::MergeMail),
     /// To all: nobody came back for the backlog.
     ForgetBacklog,
     /// To core 0: an item of this stream that must go with others.
@@ -158,6 +170,7 @@ impl Replication {
             stream_count: 0,
             flows: Vec::new(),
             has_more: false,
+            marks: Vec::new(),
             draining: None,
             conducting: (id == CoreId(0)).then(|| Box::new(Conducting::new(history))),
         }
@@ -169,6 +182,7 @@ impl Conducting {
         Conducting {
             history,
             meetings: Meetings::default(),
+            stock: Stock::default(),
             upstream: None,
             change: None,
             cut: None,
@@ -206,7 +220,8 @@ impl<T: Ticks> Host<T> {
             ReplicationMail::Replace(plan) => self.replace_data(plan),
             ReplicationMail::Apply => self.apply_flows_from_now_on(),
             ReplicationMail::Applied(flow, raw, offset) => self.note_applied(flow, raw, offset),
-            ReplicationMail::Ping => self.record_ping(),
+            ReplicationMail::Ping => self.record_for_replicas(&["PING"]),
+            ReplicationMail::Merge(mail) => self.take_merge_mail(mail),
             ReplicationMail::ForgetBacklog => self.forget_backlog(),
             ReplicationMail::Collect(stream, shipped) => self.collect(stream, shipped),
             ReplicationMail::Reached(flow, at, settled) => self.reached(flow, at, settled),
@@ -240,9 +255,17 @@ impl<T: Ticks> Host<T> {
         if !self.replication.flows.is_empty() {
             self.settle_flows();
         }
+        if self.replication.streams.iter().any(|stream| stream.merging.is_some())
+            || !self.replication.marks.is_empty()
+        {
+            self.pump_merging();
+        }
         if self.replication.streams.iter().any(|stream| stream.keeps()) {
             self.pump_feeds();
             self.trim_backlogs();
+        }
+        if self.has_links() {
+            self.pump_links();
         }
         if self.replication.draining.is_some() {
             self.look_at_drain();
@@ -254,6 +277,7 @@ impl<T: Ticks> Host<T> {
         self.check_feeds();
         if self.replication.conducting.is_some() {
             self.tick_meetings();
+            self.tick_stock();
             self.tick_upstream();
         }
     }
@@ -277,6 +301,10 @@ impl<T: Ticks> Host<T> {
 
     fn report_conducted(&self, conducting: &Conducting, report: &mut ReplicationReport) {
         let now = self.now.mono;
+        if let Some(backlog) = conducting.stock.merging.as_ref().and_then(|merging| merging.backlog.as_ref())
+        {
+            report.backlog_memory += backlog.memory_bytes() as u64;
+        }
         report.id = conducting.history.id.to_string();
         if let Some(before) = &conducting.history.before {
             report.id2 = before.id.to_string();

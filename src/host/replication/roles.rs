@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::merging::MergeMail;
 use super::upstream::Upstream;
 use super::{ReplicationMail, Stream};
 use crate::base::error::CommandError;
@@ -268,7 +269,10 @@ impl<T: Ticks> Host<T> {
     /// The shards were cut: records are applied again.
     pub(in crate::host) fn was_cut(&mut self) {
         let change = self.replication.conducting.as_ref().and_then(|c| c.change.as_ref());
-        if change.is_some_and(|change| matches!(change.what, DrainFor::Cut(_))) {
+        if let Some(DrainFor::Cut(target)) = change.map(|change| change.what) {
+            if let Target::Export { id, merging } = target {
+                self.tell_replication(|| ReplicationMail::Merge(MergeMail::CutRest { export: id, merging }));
+            }
             self.tell_replication(|| ReplicationMail::Continue);
             self.end_change();
         }

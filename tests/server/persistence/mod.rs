@@ -30,39 +30,39 @@ use super::harness::process::{Folder, Port};
 use super::harness::{eventually, request, Client, Random, Server, Start, Value};
 
 /// What a client was told is in the files, also if the server is killed at once.
-const SYNCED_AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+pub(super) const SYNCED_AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
 /// A folder with the files of servers that follow each other.
-struct Home {
-    folder: Arc<Folder>,
-    port: Arc<Port>,
+pub(super) struct Home {
+    pub(super) folder: Arc<Folder>,
+    pub(super) port: Arc<Port>,
 }
 
 impl Home {
-    fn new() -> Home {
+    pub(super) fn new() -> Home {
         Home { folder: Arc::new(Folder::new()), port: Arc::new(Port::new()) }
     }
 
     /// How to start a server here.
-    fn start(&self, shards: u16, args: &[&str]) -> Start {
+    pub(super) fn start(&self, shards: u16, args: &[&str]) -> Start {
         Start::again(shards, self.folder.clone(), self.port.clone()).args(args)
     }
 
     /// A server here that has loaded what there is.
     #[track_caller]
-    fn run(&self, shards: u16, args: &[&str]) -> Server {
+    pub(super) fn run(&self, shards: u16, args: &[&str]) -> Server {
         let server = self.start(shards, args).run();
         serving(&server);
         server
     }
 
     /// A file in the folder.
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// All files in the folder and below, but locks.
-    fn files(&self) -> Vec<String> {
+    pub(super) fn files(&self) -> Vec<String> {
         let mut folders = vec![self.folder.to_path_buf()];
         let mut names = Vec::new();
         while let Some(folder) = folders.pop() {
@@ -79,7 +79,7 @@ impl Home {
     }
 
     /// The same files in another place.
-    fn copy(&self) -> Home {
+    pub(super) fn copy(&self) -> Home {
         let copy = Home::new();
         for name in self.files() {
             let to = copy.path(&name);
@@ -92,7 +92,7 @@ impl Home {
 
 /// Waits until the data set is loaded.
 #[track_caller]
-fn serving(server: &Server) {
+pub(super) fn serving(server: &Server) {
     eventually("the data set is loaded", || {
         if let Some(status) = server.exited() {
             panic!("the server has ended ({status}):\n{}", server.log());
@@ -103,14 +103,14 @@ fn serving(server: &Server) {
 
 /// Kills a server as a crash does, and waits until it is over.
 #[track_caller]
-fn kill(server: Server) {
+pub(super) fn kill(server: Server) {
     server.signal(libc::SIGKILL);
     server.wait_exit();
 }
 
 /// Stops a server by a command, and waits until it is over.
 #[track_caller]
-fn shut_down(server: Server, command: &str) {
+pub(super) fn shut_down(server: Server, command: &str) {
     let mut client = server.client();
     client.send(&super::harness::words(command));
     if let Ok(reply) = client.try_read() {
@@ -122,7 +122,7 @@ fn shut_down(server: Server, command: &str) {
 
 /// Values of all types and encodings, in several databases, as random commands have made them; some with fields that
 /// expire.
-fn fill(client: &mut Client, random: &mut Random, commands: usize) {
+pub(super) fn fill(client: &mut Client, random: &mut Random, commands: usize) {
     fill_as_stock(client, random, commands);
     for (db, number) in [(0, 0), (7, 1), (15, 2)] {
         client.ok(&format!("SELECT {db}"));
@@ -178,12 +178,12 @@ type Keys = BTreeMap<(usize, Vec<u8>), (i64, String, String)>;
 
 /// All that can be seen of the data.
 #[derive(Debug, PartialEq)]
-struct Survey {
-    digest: String,
+pub(super) struct Survey {
+    pub(super) digest: String,
     keys: Keys,
 }
 
-fn survey(client: &mut Client) -> Survey {
+pub(super) fn survey(client: &mut Client) -> Survey {
     let digest = client.run("DEBUG DIGEST").text();
     let mut keys = Keys::new();
     for db in 0..16 {
@@ -215,7 +215,7 @@ fn survey(client: &mut Client) -> Survey {
 
 /// Fails with what differs, and not with everything there is.
 #[track_caller]
-fn assert_same(expected: &Survey, actual: &Survey, what: &str) {
+pub(super) fn assert_same(expected: &Survey, actual: &Survey, what: &str) {
     let name = |(db, key): &(usize, Vec<u8>)| format!("{db}:{}", key.escape_ascii());
     for (key, values) in &expected.keys {
         assert_eq!(actual.keys.get(key), Some(values), "{what}: {}", name(key));
@@ -228,7 +228,7 @@ fn assert_same(expected: &Survey, actual: &Survey, what: &str) {
 
 /// A field of INFO.
 #[track_caller]
-fn info(client: &mut Client, field: &str) -> String {
+pub(super) fn info(client: &mut Client, field: &str) -> String {
     let text = client.run("INFO everything").text();
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("INFO has no {field}:\n{text}")).to_owned()

@@ -46,6 +46,8 @@ impl<T: Ticks> Host<T> {
             match reader.next() {
                 Err(damage) => return Err(damaged(&name, damage)),
                 Ok(Some(Item::Annotation { .. })) => {}
+                // It is a record of a shard for the sake of replicas, and is answered with nothing.
+                Ok(Some(Item::Command { args, .. })) if args.is(0, "replconf") && args.is(1, "getack") => {}
                 Ok(Some(Item::Command { args, offset })) => {
                     let known = self.table.find(args.at(0)).map(|id| self.table.spec(id));
                     let Some(spec) = known.filter(|spec| may_stand_in_log(spec, args.len())) else {
