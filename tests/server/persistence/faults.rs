@@ -208,9 +208,16 @@ fn damage_in_the_middle_is_refused_with_its_place() {
 /// What would end the session that runs a foreign log, or make it wait for ever.
 #[test]
 fn a_foreign_log_with_commands_that_no_log_has_is_refused() {
-    for command in
-        ["QUIT", "BLPOP l 0", "MONITOR", "SHUTDOWN NOSAVE", "CLIENT REPLY OFF", "RESET", "nonsense"]
-    {
+    for command in [
+        "QUIT",
+        "BLPOP l 0",
+        "MONITOR",
+        "SHUTDOWN NOSAVE",
+        "CLIENT REPLY OFF",
+        "RESET",
+        "nonsense",
+        "MIGRATE h 1 k 0 0",
+    ] {
         let home = Home::new();
         let log: Vec<u8> = ["SET a 1", command, "SET b 2"].iter().flat_map(|line| words(line)).collect();
         fs::write(home.path("appendonly.aof"), log).unwrap();
