@@ -422,6 +422,7 @@ impl<T: Ticks> Host<T> {
     /// goes through here once, on the client's core and in its order; who else is to be told of publications (a
     /// replica) is told from here. What did not come from a client of this node goes to `deliver_publication`.
     fn published(&mut self, publisher: u32, channel: Key<'_>, message: &[u8], is_sharded: bool) {
+        self.propagate_publication(channel.bytes(), message, is_sharded);
         let receivers = self.deliver_here(Some(publisher), channel, message, is_sharded);
         if self.is_wanted_elsewhere(channel, is_sharded) {
             let Some(session) = self.sessions[publisher as usize].as_deref_mut() else { return };

@@ -731,8 +731,9 @@ impl<T: Ticks> Host<T> {
             *db = DbIndex(number.unwrap_or(0));
             return db.0 < self.command_options.databases;
         }
-        // The parts of a transaction are all there, or it was cut off. PING, and REPLCONF GETACK, are for replicas.
-        let is_for_replicas = args.is(0, "ping") || args.is(0, "replconf") && args.is(1, "getack");
+        // The parts of a transaction are all there, or it was cut off. Some commands are for replicas alone.
+        let is_for_replicas = ["ping", "publish", "spublish"].iter().any(|name| args.is(0, name))
+            || args.is(0, "replconf") && args.is(1, "getack");
         if args.is(0, "multi") || args.is(0, "exec") || is_for_replicas {
             return true;
         }

@@ -5,7 +5,7 @@
 //! there it is known whether the replica can go on where it is, or needs a snapshot. Those that need one wait for each
 //! other (`repl-diskless-sync-delay`), and are served by one.
 
-use super::ReplicationMail;
+use super::{ReplicationMail, Stream};
 use crate::base::error::CommandError;
 use crate::base::ids::CoreId;
 use crate::base::num::parse_u64;
@@ -14,6 +14,7 @@ use crate::host::batch::Flow;
 use crate::host::host::Host;
 use crate::host::mail::Rare;
 use crate::host::moves::Errand;
+use crate::journal::Word;
 use crate::replication::history::{parse_positions, write_positions, History, Positions, ReplId};
 use crate::replication::replicas::{good, Replica, Stage};
 use crate::resp::Args;
@@ -480,6 +481,24 @@ impl<T: Ticks> Host<T> {
         if session.owed_bytes() == 0 {
             session.replies.push(b"\n");
             crate::host::host::mark_dirty(session, index, &mut self.dirty);
+        }
+    }
+
+    /// What a client of a primary publishes reaches the subscribers of its replicas, too. It is a record like any, of a
+    /// shard of the client's core.
+    pub(in crate::host) fn propagate_publication(
+        &mut self,
+        channel: &[u8],
+        message: &[u8],
+        is_sharded: bool,
+    ) {
+        if self.replication.is_replica || !self.replication.streams.first().is_some_and(Stream::keeps) {
+            return;
+        }
+        if let Some(shard) = self.shards.first_mut() {
+            let name = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
+            let words = [Word::from(name), Word::from(channel), Word::from(message)];
+            shard.journal.append(crate::base::ids::DbIndex(0), words);
         }
     }
 

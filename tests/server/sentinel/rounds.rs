@@ -1,7 +1,7 @@
 //! Failovers in a row under a client that writes: what was acknowledged is never lost.
 //!
-//! `RINGWARD_SENTINEL_ROUNDS` says how many. `RINGWARD_SENTINEL_STOCK=1` does the same with redis-server's nodes, before,
-//! to compare the times; they are printed, and nothing is made of them here.
+//! `RINGWARD_SENTINEL_ROUNDS` says how many. `RINGWARD_SENTINEL_STOCK=1` does the same with redis-server's nodes,
+//! before, to compare the times; they are printed, and nothing is made of them here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};

@@ -141,7 +141,10 @@ fn may_stand_in_log(spec: &Spec, argc: usize) -> bool {
         Run::Shard(_, Spread::Steps(Steps::Migrate)) => false,
         Run::Shard(..) => !spec.flags.has(Flags::BLOCKING),
         Run::Session(op) => {
-            matches!(op, SessionOp::Select | SessionOp::Multi | SessionOp::Exec | SessionOp::Ping)
+            matches!(
+                op,
+                SessionOp::Select | SessionOp::Multi | SessionOp::Exec | SessionOp::Ping | SessionOp::Publish
+            )
         }
         Run::Node(_) | Run::Container => false,
     };
