@@ -50,6 +50,16 @@ pub static SPECS: &[Spec] = &[
     )
     .flags(ADMIN.with(Flags::PROTECTED).with(Flags::SYSCMD)),
     row(
+        "failover",
+        -1,
+        Run::Node(NodeOp::Failover),
+        "6.2.0",
+        "O(1)",
+        "Changes places with a replica, once that has everything.",
+        "[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
+    )
+    .flags(FAILOVER),
+    row(
         "info",
         -1,
         Run::Node(NodeOp::Info),
@@ -143,6 +153,9 @@ pub static SPECS: &[Spec] = &[
         .flags(READY.with(Flags::FAST))
         .tips(&["nondeterministic_output"]),
 ];
+
+/// FAILOVER's flags.
+const FAILOVER: Flags = Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::STALE);
 
 /// What changes the server's part in replication.
 const REPLICAOF: Flags = SAVING.with(Flags::STALE);

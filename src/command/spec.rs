@@ -173,6 +173,7 @@ pub enum NodeOp {
     ConfigRewrite,
     ConfigSet,
     Debug,
+    Failover,
     Info,
     LatencyDoctor,
     LatencyGraph,

@@ -193,10 +193,13 @@ impl<T: Ticks> Host<T> {
         sum
     }
 
-    /// Whether a command has to wait for the end of CLIENT PAUSE.
+    /// Whether a command has to wait for the end of CLIENT PAUSE, or of what this core is quiet for.
     pub(super) fn is_paused(&self, flags: Flags) -> bool {
-        let Some(pause) = self.pause else { return false };
         let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
+        if may_write && self.is_quiet() {
+            return true;
+        }
+        let Some(pause) = self.pause else { return false };
         pause.until > self.now.mono && (may_write || !pause.writes_only)
     }
 
@@ -313,7 +316,7 @@ impl<T: Ticks> Host<T> {
     fn plan_work(&mut self) {
         // A paused server does not change its data by itself either; and what is being loaded may make a key live
         // longer.
-        let expire = self.pause.is_none() && !self.gate.is_loading;
+        let expire = self.pause.is_none() && !self.is_quiet() && !self.gate.is_loading;
         let plan = ShardWork { expire, free: true, maintain: true, defrag: true, ..ShardWork::default() };
         self.cron.work.clear();
         self.cron.work.resize(self.shards.len(), plan);

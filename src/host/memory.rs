@@ -201,6 +201,7 @@ impl<T: Ticks> Host<T> {
         self.config.memory.maxmemory_bytes > 0
             && self.excess() > 0
             && self.pause.is_none()
+            && !self.is_quiet()
             && !(self.replication.is_replica && self.config.replication.replica_ignore_maxmemory)
     }
 

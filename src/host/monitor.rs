@@ -37,7 +37,7 @@ impl<T: Ticks> Host<T> {
     pub(super) fn refresh_attention(&mut self) {
         let gate = &self.gate;
         let is_gated = gate.is_loading || gate.is_snapshot_failing || gate.is_aof_failing || gate.is_stale;
-        let is_gated = is_gated || self.persist.flooded > 0;
+        let is_gated = is_gated || self.persist.flooded > 0 || self.is_quiet();
         self.attention = self.monitors > 0 || self.pause.is_some() || is_gated;
     }
 

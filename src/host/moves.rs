@@ -13,10 +13,9 @@
 
 use super::batch::Flow;
 use super::host::{Effect, Host};
+use super::replication::SyncRequest;
 use crate::base::ids::CoreId;
 use crate::base::time::Ticks;
-use crate::replication::history::{Positions, ReplId};
-use crate::session::replica::ReplicaInfo;
 use crate::session::{Session, State, Wait};
 
 /// A session between two cores.
@@ -32,12 +31,7 @@ pub enum Errand {
     /// Nothing but to be there: the request that asked for it is answered with OK.
     Answer,
     /// To be a replica's control link.
-    Replica {
-        /// What the replica has said of itself.
-        info: ReplicaInfo,
-        /// What it asks to go on from.
-        resume: Option<(ReplId, Positions)>,
-    },
+    Replica(Box<SyncRequest>),
     /// To be a replica's flow.
     Flow {
         /// The meeting with the replica.
@@ -135,7 +129,7 @@ impl<T: Ticks> Host<T> {
     fn run_errand(&mut self, index: u32, errand: Errand) {
         match errand {
             Errand::Answer => self.reply_ok(index),
-            Errand::Replica { info, resume } => self.meet(index, info, resume),
+            Errand::Replica(request) => self.meet(index, *request),
             Errand::Flow { meeting, flow, at } => self.join_flow(index, meeting, flow, at),
         }
     }

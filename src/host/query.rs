@@ -11,7 +11,7 @@ use super::batch::Flow;
 use super::cron::Pause;
 use super::host::{Effect, Host};
 use super::mail::Rare;
-use super::replication::Order;
+use super::replication::{FailoverRequest, Order, SyncRequest};
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, DbIndex};
 use crate::base::time::Ticks;
@@ -89,6 +89,8 @@ pub enum Query {
     Save(SaveQuery),
     /// To core 0: REPLICAOF.
     Replicaof(Order),
+    /// To core 0: FAILOVER.
+    Failover(FailoverRequest),
 }
 
 /// What core 0 is asked about saves.
@@ -169,6 +171,8 @@ pub enum Answer {
 pub enum Purpose {
     /// `+OK` when all have done it.
     Ok,
+    /// PSYNC by which this node becomes a primary first.
+    Meet(Box<SyncRequest>),
     /// What the only answer says.
     Answer,
     /// The sum of the numbers.
@@ -292,6 +296,18 @@ impl<T: Ticks> Host<T> {
         self.asked(index)
     }
 
+    /// Asks core 0 for a failover.
+    pub(super) fn ask_failover(&mut self, index: u32, request: FailoverRequest) -> Flow {
+        let number = self.begin(From::Session(index), Purpose::Answer, 1);
+        self.post(CoreId(0), Rare::Query(number, Query::Failover(request)));
+        self.asked(index)
+    }
+
+    /// A session of core 0 waits until this node is a primary. Who is to be told then.
+    pub(super) fn ask_for_promotion(&mut self, index: u32, request: SyncRequest) -> (CoreId, u64) {
+        (self.id, self.begin(From::Session(index), Purpose::Meet(Box::new(request)), 1))
+    }
+
     fn begin(&mut self, from: From, purpose: Purpose, missing: u16) -> u64 {
         if let From::Session(index) = from {
             if let Some(session) = self.session(index) {
@@ -346,6 +362,7 @@ impl<T: Ticks> Host<T> {
                 // It follows when it is a primary.
                 None => return,
             },
+            Query::Failover(request) => self.take_failover(request).unwrap_or_else(Answer::Refused),
             Query::Announce(news) => {
                 self.take_announcement(from, &news);
                 Answer::Done
@@ -423,6 +440,7 @@ impl<T: Ticks> Host<T> {
             | Query::Sleep(_)
             | Query::Save(_)
             | Query::Replicaof(_)
+            | Query::Failover(_)
             | Query::Announce(_)
             | Query::Withdraw(_) => unreachable!("answered already, or later"),
         }
@@ -441,6 +459,7 @@ impl<T: Ticks> Host<T> {
         match from {
             From::Session(index) => match purpose {
                 Purpose::Subscribe { kind, entries, news } => self.announced(index, kind, &entries, &news),
+                Purpose::Meet(request) => self.promoted(index, *request),
                 purpose => self.conclude_question(index, purpose, answers),
             },
             From::Core(core, number) => self.post(core, Rare::Answer(number, Answer::Done)),

@@ -431,7 +431,7 @@ impl<'a> Info<'a> {
             let line = format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag_secs}");
             text.put(&format!("slave{number}"), line);
         }
-        text.put("master_failover_state", "no-failover");
+        text.put("master_failover_state", report.failover_state);
         text.put("master_replid", if report.id.is_empty() { none } else { &report.id });
         text.put("master_replid2", if report.id2.is_empty() { none } else { &report.id2 });
         text.put("master_repl_offset", offset);

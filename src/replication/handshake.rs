@@ -87,16 +87,29 @@ enum Step {
 pub struct Handshake {
     introduction: Introduction,
     resume: Option<Resume>,
+    /// Whether the other is to become a primary by this.
+    demands: bool,
     step: Step,
     /// Whether the primary is one of our own.
     is_native: bool,
 }
 
 impl Handshake {
-    /// Begins: the first request goes to `out`. `resume` is what is to be gone on from, if anything is.
-    pub fn new(introduction: Introduction, resume: Option<Resume>, out: &mut Vec<u8>) -> Handshake {
+    /// Begins: the first request goes to `out`. `resume` is what is to be gone on from, if anything is; `demands` asks
+    /// a replica to become the primary (`PSYNC .. FAILOVER`).
+    pub fn new(
+        introduction: Introduction,
+        resume: Option<Resume>,
+        demands: bool,
+        out: &mut Vec<u8>,
+    ) -> Handshake {
         out.command([Word::from("PING")]);
-        Handshake { introduction, resume, step: Step::Ping, is_native: false }
+        Handshake { introduction, resume, demands, step: Step::Ping, is_native: false }
+    }
+
+    /// Whether PSYNC has been sent, and its answer is what comes next.
+    pub fn awaits_welcome(&self) -> bool {
+        self.step == Step::Psync
     }
 
     /// The primary has answered with this line, without its end; the next request goes to `out`.
@@ -169,11 +182,17 @@ impl Handshake {
         self.step = Step::Psync;
         let (id, at) = match &self.resume {
             Some(resume) if self.is_native => (resume.id.to_string(), write_positions(&resume.at)),
-            // The first byte that is missing. Only what came as one stream can be gone on with as one.
-            Some(resume) if resume.at.len() == 1 => (resume.id.to_string(), (resume.offset + 1).to_string()),
+            // The first byte that is missing. Only what came as one stream can be gone on with as one; but who is to
+            // become the primary has been sent one.
+            Some(resume) if resume.at.len() == 1 || self.demands => {
+                (resume.id.to_string(), (resume.offset + 1).to_string())
+            }
             _ => ("?".to_owned(), "-1".to_owned()),
         };
-        out.command(["PSYNC", &id, &at]);
+        match self.demands {
+            true => out.command(["PSYNC", &id, &at, "FAILOVER"]),
+            false => out.command(["PSYNC", &id, &at]),
+        }
     }
 }
 
@@ -331,8 +350,17 @@ mod tests {
         resume: Option<Resume>,
         answers: &[&str],
     ) -> (Vec<String>, Result<Heard, String>) {
+        play_as(introduction, resume, false, answers)
+    }
+
+    fn play_as(
+        introduction: Introduction,
+        resume: Option<Resume>,
+        demands: bool,
+        answers: &[&str],
+    ) -> (Vec<String>, Result<Heard, String>) {
         let mut out = Vec::new();
-        let mut handshake = Handshake::new(introduction, resume, &mut out);
+        let mut handshake = Handshake::new(introduction, resume, demands, &mut out);
         let mut said = Vec::new();
         let mut result = Ok(Heard::Next);
         for answer in answers {
@@ -408,6 +436,17 @@ mod tests {
         );
         let b = ReplId::parse(id('b').as_bytes()).unwrap();
         assert_eq!(heard, Ok(Heard::Welcome(Welcome::Flows { number: 7, id: b, parts: 2, streams: 3 })));
+    }
+
+    #[test]
+    fn a_replica_is_asked_to_take_over() {
+        let a = ReplId::parse(id('a').as_bytes()).unwrap();
+        let resume = Resume { id: a, at: [9, 5].into_iter().collect(), offset: 14 };
+        for (capa, at) in [("+OK", "15"), ("+RINGWARD 1", "9,5")] {
+            let answers = ["+PONG", "+OK", capa];
+            let (said, _) = play_as(Introduction::default(), Some(resume.clone()), true, &answers);
+            assert_eq!(said.last().unwrap(), &format!("PSYNC {} {at} FAILOVER", id('a')));
+        }
     }
 
     #[test]

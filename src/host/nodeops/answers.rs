@@ -58,8 +58,8 @@ impl<T: Ticks> Host<T> {
                 _ => reply.ok(),
             },
             Purpose::Sum => reply.int(answers.iter().map(Answer::number).sum()),
-            // `announced` concludes it.
-            Purpose::Subscribe { .. } => {}
+            // Others conclude these.
+            Purpose::Subscribe { .. } | Purpose::Meet(_) => {}
             Purpose::Names => write_names(answers, reply),
             Purpose::Subscribers(names) => write_subscribers(names.as_args(), &answers, reply),
             Purpose::ClientList(ids) => reply.verbatim("txt", client_list(ids, answers).as_bytes()),

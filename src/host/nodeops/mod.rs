@@ -7,6 +7,7 @@ use super::batch::Flow;
 use super::cron::Pause;
 use super::host::{Effect, Host};
 use super::query::{Purpose, Query, SaveQuery, ShutdownOrder};
+use super::replication::parse_failover;
 use crate::base::error::CommandError;
 use crate::base::ids::DbIndex;
 use crate::base::num::parse_i64;
@@ -95,6 +96,7 @@ impl<T: Ticks> Host<T> {
                 let order = Self::parse_replicaof(args.at(1), args.at(2))?;
                 return Ok(self.ask_replicaof(index, order));
             }
+            NodeOp::Failover => return Ok(self.ask_failover(index, parse_failover(args)?)),
             NodeOp::PubsubChannels => names(Kind::Channel, args)?,
             NodeOp::PubsubShardchannels => names(Kind::Shard, args)?,
             NodeOp::PubsubNumsub => subscribers(Kind::Channel, args),

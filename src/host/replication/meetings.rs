@@ -5,7 +5,8 @@
 //! there it is known whether the replica can go on where it is, or needs a snapshot. Those that need one wait for each
 //! other (`repl-diskless-sync-delay`), and are served by one.
 
-use super::{ReplicationMail, Stream};
+use super::failover::NO_SYNC;
+use super::{Order, ReplicationMail, Stream};
 use crate::base::error::CommandError;
 use crate::base::ids::CoreId;
 use crate::base::num::parse_u64;
@@ -19,7 +20,7 @@ use crate::replication::history::{parse_positions, write_positions, History, Pos
 use crate::replication::replicas::{good, Replica, Stage};
 use crate::resp::Args;
 use crate::session::replica::ReplicaInfo;
-use crate::session::SessionKind;
+use crate::session::{SessionKind, State};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -46,6 +47,18 @@ struct Meeting {
     waits_since: MonoUs,
     /// A question of WAIT that it was asked last.
     began: MonoUs,
+}
+
+/// What PSYNC says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncRequest {
+    info: ReplicaInfo,
+    /// The history that it names.
+    id: Option<ReplId>,
+    /// Where in that it asks to go on.
+    resume: Option<(ReplId, Positions)>,
+    /// FAILOVER: this node is to become a primary first.
+    demands: bool,
 }
 
 impl Meetings {
@@ -160,19 +173,30 @@ impl<T: Ticks> Host<T> {
         let mut info = session.replica.take().map(|info| *info).unwrap_or_default();
         let id = args.get(1).and_then(ReplId::parse);
         let positions = args.get(2).and_then(parse_positions);
-        let resume = id.zip(positions);
         // SYNC has no arguments, and is answered with nothing but the snapshot.
         info.speaks_psync = args.len() > 1;
-        Ok(self.move_session(index, CoreId(0), Errand::Replica { info, resume }))
+        let demands = args.len() > 3 && args.is(3, "failover");
+        let request = SyncRequest { info, id, resume: id.zip(positions), demands };
+        Ok(self.move_session(index, CoreId(0), Errand::Replica(Box::new(request))))
     }
 
     /// A replica's control link has come to core 0.
-    pub(in crate::host) fn meet(
-        &mut self,
-        index: u32,
-        info: ReplicaInfo,
-        resume: Option<(ReplId, Positions)>,
-    ) {
+    pub(in crate::host) fn meet(&mut self, index: u32, request: SyncRequest) {
+        if request.demands {
+            tracing::info!("Failover request received.");
+            match self.is_to_take_over(request.id) {
+                Ok(true) => {
+                    tracing::warn!("MASTER MODE enabled (failover request)");
+                    let request = SyncRequest { demands: false, ..request };
+                    let asker = self.ask_for_promotion(index, request);
+                    self.configure_replicaof(None);
+                    return self.order(Order::Lead, Some(asker));
+                }
+                Ok(false) => {}
+                Err(refusal) => return self.reply_error(index, &refusal),
+            }
+        }
+        let SyncRequest { info, resume, .. } = request;
         if let Some(refusal) = self.cannot_meet() {
             self.reply_error(index, &refusal);
             return;
@@ -218,8 +242,19 @@ impl<T: Ticks> Host<T> {
         self.reply(index, |reply| reply.simple(&format!("FLOWS {number} {id} {parts} {streams}")));
     }
 
+    /// This node has become a primary because this client asked for it: it is met now, if it is still there.
+    pub(in crate::host) fn promoted(&mut self, index: u32, request: SyncRequest) {
+        self.end_wait(index, |_| {});
+        if self.session(index).is_some_and(|session| session.state == State::Open) {
+            self.meet(index, request);
+        }
+    }
+
     /// Why a replica cannot be served now.
     fn cannot_meet(&self) -> Option<CommandError> {
+        if self.is_failing_over() {
+            return Some(NO_SYNC);
+        }
         if self.replication.is_replica {
             let is_up = self.replication.conducting.as_ref().is_some_and(|conducting| {
                 conducting.upstream.as_ref().is_some_and(|upstream| upstream.is_up())
@@ -403,6 +438,7 @@ impl<T: Ticks> Host<T> {
     /// Replicas have said how far they are: those who wait for that may go on.
     fn acks_have_come(&mut self) {
         self.tell_gate();
+        self.look_at_failover();
     }
 
     /// Tells all cores whether writes lack replicas, if that has changed.
@@ -461,7 +497,7 @@ impl<T: Ticks> Host<T> {
             self.tell_history(true);
         }
         if is_due {
-            if !self.replication.is_replica {
+            if !self.replication.is_replica && !self.is_quiet() {
                 self.ping_replicas();
             }
             links.into_iter().for_each(|index| self.send_sign_of_life(index));

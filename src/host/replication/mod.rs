@@ -6,13 +6,15 @@
 //!   sent, and `merging`, the one stream;
 //! * `upstream`: core 0 of a replica keeps the link to its primary;
 //! * `flows`: a replica's flows, from the snapshot to the records that are done again;
-//! * `roles`: how a node becomes a replica, or a primary again.
+//! * `roles`: how a node becomes a replica, or a primary again;
+//! * `failover`: how it changes places with one of its replicas.
 //!
 //! A stream has an owner, a core: on a primary that of its shard, on a replica the core that has the flow of this
 //! number. Everything about a stream happens there; core 0 decides what concerns all of them, and tells the others by
 //! mail.
 
 mod export;
+mod failover;
 mod feeds;
 mod flows;
 mod meetings;
@@ -23,9 +25,12 @@ mod upstream;
 
 use smallvec::SmallVec;
 
+pub(super) use self::failover::{parse_failover, FailoverRequest};
+use self::failover::{Failover, QuietFor};
 pub(super) use self::feeds::Stream;
 use self::flows::Flow;
 use self::meetings::Meetings;
+pub(super) use self::meetings::SyncRequest;
 use self::merging::MergeMail;
 pub(super) use self::roles::Order;
 use self::roles::{Draining, RoleChange};
@@ -62,6 +67,8 @@ pub(super) struct Replication {
     pub(super) has_more: bool,
     /// Cuts that core 0 is to be told of at the end of the pass.
     marks: Vec<MergeMail>,
+    /// What this core is quiet for: FAILOVER, SHUTDOWN.
+    quiet_for: [bool; 2],
     /// What this core waits for before it says that nothing is under way.
     draining: Option<Draining>,
     /// On core 0.
@@ -76,6 +83,7 @@ pub(super) struct Conducting {
     pub(super) upstream: Option<Upstream>,
     /// The change of role that is under way, and those that wait for it to end.
     change: Option<RoleChange>,
+    failover: Option<Failover>,
     /// A cut that waits for it.
     cut: Option<Target>,
     waiting: Vec<(roles::Order, Option<(CoreId, u64)>)>,
@@ -109,6 +117,8 @@ pub enum ReplicationMail {
     Leave(u64),
     /// To all: stop what may change data, then say `Drained`.
     Drain(roles::DrainFor),
+    /// To all: what may change data is held back, or no longer.
+    Quiet(QuietFor, bool),
     /// To core 0: nothing is under way on this core. How far its streams have come: number, raw, offset.
     Drained(Vec<(u16, u64, u64)>),
     /// To all: this node is a replica from now on.
@@ -171,6 +181,7 @@ impl Replication {
             flows: Vec::new(),
             has_more: false,
             marks: Vec::new(),
+            quiet_for: [false; 2],
             draining: None,
             conducting: (id == CoreId(0)).then(|| Box::new(Conducting::new(history))),
         }
@@ -185,6 +196,7 @@ impl Conducting {
             stock: Stock::default(),
             upstream: None,
             change: None,
+            failover: None,
             cut: None,
             waiting: Vec::new(),
             applied: SmallVec::new(),
@@ -205,6 +217,7 @@ impl<T: Ticks> Host<T> {
             ReplicationMail::Attend(meeting) => self.attend_feeds(meeting),
             ReplicationMail::Leave(meeting) => self.end_feeds(meeting),
             ReplicationMail::Drain(what) => self.drain(what),
+            ReplicationMail::Quiet(what, is_quiet) => self.set_quiet(what, is_quiet),
             ReplicationMail::Drained(ends) => self.drained(from, &ends),
             ReplicationMail::BeReplica => self.be_replica(),
             ReplicationMail::BePrimary(inheritance) => self.be_primary(&inheritance),
@@ -278,6 +291,7 @@ impl<T: Ticks> Host<T> {
         if self.replication.conducting.is_some() {
             self.tick_meetings();
             self.tick_stock();
+            self.look_at_failover();
             self.tick_upstream();
         }
     }
@@ -320,6 +334,7 @@ impl<T: Ticks> Host<T> {
             lag_secs: replica.lag_secs(now),
         });
         report.replicas = replicas.collect();
+        report.failover_state = conducting.failover.as_ref().map_or("no-failover", Failover::state);
         if self.replication.is_replica {
             report.upstream = conducting.upstream.as_ref().map(|upstream| upstream.report(now));
         }

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::failover::{QuietFor, NOT_WHILE};
 use super::merging::MergeMail;
 use super::upstream::Upstream;
 use super::{ReplicationMail, Stream};
@@ -43,6 +44,8 @@ pub enum DrainFor {
     Lead,
     /// The link to the primary has ended.
     Link,
+    /// It is to be known where the streams end, and that they do not go on.
+    Quiet(QuietFor),
     /// The data is about to be replaced.
     Load,
     /// To cut a replica's shards where it is known how far its streams are applied.
@@ -56,7 +59,13 @@ pub struct Inheritance {
     streams: Arc<[(u64, u64)]>,
     /// Whether they are those that a replica had.
     is_continued: bool,
+    /// Where the numbers of transactions go on. They are drawn by chance: who follows both primaries, the old one and
+    /// this, must not take a transaction of the one for part of one of the other's.
+    first_number: u64,
 }
+
+/// So many numbers a new primary's transactions may begin with: far more than are under way at any time.
+const TXN_NUMBERS: u64 = 1 << 48;
 
 /// A core that drains.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +88,9 @@ pub(super) struct RoleChange {
 impl<T: Ticks> Host<T> {
     /// REPLICAOF, on core 0. An answer, unless that comes later.
     pub(in crate::host) fn take_replicaof(&mut self, asker: (CoreId, u64), order: Order) -> Option<Answer> {
+        if self.is_failing_over() {
+            return Some(Answer::Refused(NOT_WHILE));
+        }
         let current = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
         match &order {
             Order::Follow(address) if current.is_some_and(|upstream| upstream.address() == address) => {
@@ -114,7 +126,7 @@ impl<T: Ticks> Host<T> {
         let now = self.now.mono;
         let address = self.configured_primary();
         if let (Some(conducting), Some(address)) = (&mut self.replication.conducting, address) {
-            conducting.upstream = Some(Upstream::new(address, None, now));
+            conducting.upstream = Some(Upstream::new(address, None, false, now));
         }
         // A primary's own history begins with it; a replica's data is of one when it has been synchronized.
         let is_primary = !self.replication.is_replica;
@@ -124,13 +136,13 @@ impl<T: Ticks> Host<T> {
     }
 
     /// The configuration names another primary, or none.
-    fn configure_replicaof(&mut self, address: Option<PrimaryAddress>) {
+    pub(super) fn configure_replicaof(&mut self, address: Option<PrimaryAddress>) {
         let mut config = Config::clone(&self.config);
         config.replication.replicaof = ReplicaOf(address);
         self.broadcast(Query::Configure(Arc::new(config)));
     }
 
-    fn order(&mut self, order: Order, asker: Option<(CoreId, u64)>) {
+    pub(super) fn order(&mut self, order: Order, asker: Option<(CoreId, u64)>) {
         let Some(conducting) = &mut self.replication.conducting else { return };
         if conducting.change.is_some() {
             conducting.waiting.push((order, asker));
@@ -170,12 +182,13 @@ impl<T: Ticks> Host<T> {
                 self.gate.is_draining = true;
                 self.end_all_blocks();
             }
+            DrainFor::Quiet(what) => self.set_quiet(what, true),
             DrainFor::Load => self.gate.is_loading = true,
             DrainFor::Lead | DrainFor::Link | DrainFor::Cut(_) => {}
         }
         match what {
             // Flows that bring the data to be loaded apply nothing yet.
-            DrainFor::Load => {}
+            DrainFor::Load | DrainFor::Quiet(_) => {}
             DrainFor::Cut(_) => self.pause_flows(true),
             DrainFor::Follow | DrainFor::Lead | DrainFor::Link => self.stop_flows(),
         }
@@ -190,11 +203,14 @@ impl<T: Ticks> Host<T> {
         let outstanding = self.outstanding();
         let is_busy = outstanding.transactions + outstanding.parcels + outstanding.open_parcels > 0;
         // Only what clients have begun matters where clients may write.
-        let minds_clients = matches!(what, DrainFor::Follow | DrainFor::Load);
+        let minds_clients = matches!(what, DrainFor::Follow | DrainFor::Load | DrainFor::Quiet(_));
         if minds_clients && is_busy || !self.flows_are_idle() {
             return;
         }
         self.replication.draining = None;
+        if matches!(what, DrainFor::Quiet(_)) {
+            self.apply_role();
+        }
         let mut ends = Vec::new();
         for (place, stream) in self.replication.streams.iter().enumerate() {
             match self.replication.is_replica {
@@ -236,6 +252,14 @@ impl<T: Ticks> Host<T> {
             DrainFor::Cut(target) => {
                 self.note_ends(&ends);
                 self.cut(target);
+            }
+            DrainFor::Quiet(what) => {
+                self.end_change();
+                let ends = ends.iter().map(|&(raw, _)| raw).collect();
+                match what {
+                    QuietFor::Failover => self.quiet_for_failover(ends),
+                    QuietFor::Shutdown => {}
+                }
             }
             DrainFor::Follow => self.follow(&ends),
             DrainFor::Lead => self.lead(&ends),
@@ -309,7 +333,7 @@ impl<T: Ticks> Host<T> {
     fn follow(&mut self, ends: &[(u64, u64)]) {
         let now = self.now.mono;
         let was_replica = self.replication.is_replica;
-        let is_recording = self.has_history();
+        let (is_recording, demands) = (self.has_history(), self.demands_promotion());
         let Some(conducting) = &mut self.replication.conducting else { return };
         let Some(Order::Follow(address)) = conducting.change.as_ref().and_then(|c| c.order.clone()) else {
             return;
@@ -322,7 +346,7 @@ impl<T: Ticks> Host<T> {
         let at: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
         let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
         let resume = has_history.then(|| Resume { id: conducting.history.id, at, offset });
-        conducting.upstream = Some(Upstream::new(address, resume, now));
+        conducting.upstream = Some(Upstream::new(address, resume, demands, now));
         if let Some(session) = old.and_then(|upstream| upstream.link()) {
             self.close(session, true);
         }
@@ -380,6 +404,7 @@ impl<T: Ticks> Host<T> {
             true => conducting.history.shift(raws, offset, &mut self.rng),
             false => conducting.history = History::new(&mut self.rng),
         }
+        let first_number = 1 + self.rng.below(TXN_NUMBERS);
         // Where the streams are others the combined offset goes on all the same, in the first.
         let streams: Arc<[(u64, u64)]> = match is_continued {
             true => applied.into(),
@@ -392,7 +417,7 @@ impl<T: Ticks> Host<T> {
             self.close(session, true);
         }
         self.tell_replication(|| ReplicationMail::CloseFlows);
-        let inheritance = Inheritance { streams, is_continued };
+        let inheritance = Inheritance { streams, is_continued, first_number };
         self.tell_replication(|| ReplicationMail::BePrimary(inheritance.clone()));
         self.tell_history(true);
     }
@@ -402,6 +427,7 @@ impl<T: Ticks> Host<T> {
         let capacity = self.backlog_capacity();
         let mut old = std::mem::take(&mut self.replication.streams);
         self.replication.is_replica = false;
+        self.next_number = inheritance.first_number;
         for place in 0..self.shards.len() {
             let number = self.shards[place].id().0;
             let (raw, offset) = inheritance.streams.get(usize::from(number)).copied().unwrap_or_default();
@@ -445,13 +471,15 @@ impl<T: Ticks> Host<T> {
     /// What the role means for this core's gate and its shards.
     pub(in crate::host) fn apply_role(&mut self) {
         let is_replica = self.replication.is_replica;
+        // A quiet one that has come to rest lets nothing expire either.
+        let is_resting = self.is_quiet() && self.replication.draining.is_none();
         let is_read_only = self.config.replication.replica_read_only;
         self.gate.is_read_only_replica = is_replica && is_read_only || self.gate.is_draining;
         if !is_replica {
             self.gate.is_stale = false;
         }
         for shard in &mut self.shards {
-            shard.set_replica(is_replica);
+            shard.set_replica(is_replica || is_resting);
         }
         self.refresh_mirrors();
         self.refresh_active_expire();

@@ -43,6 +43,8 @@ pub(in crate::host) struct Upstream {
     pub(super) collecting: Option<Collecting>,
     /// What is asked to be gone on from.
     resume: Option<Resume>,
+    /// Whether the primary is a replica still, and becomes one by being asked (FAILOVER).
+    demands: bool,
     /// When the primary was last heard, and since when the link is down.
     heard: MonoUs,
     down_since: Option<MonoUs>,
@@ -94,7 +96,12 @@ const RETRY_US: u64 = 1_000_000;
 const ACK_EVERY_US: u64 = 1_000_000;
 
 impl Upstream {
-    pub(super) fn new(address: PrimaryAddress, resume: Option<Resume>, now: MonoUs) -> Upstream {
+    pub(super) fn new(
+        address: PrimaryAddress,
+        resume: Option<Resume>,
+        demands: bool,
+        now: MonoUs,
+    ) -> Upstream {
         Upstream {
             address,
             state: LinkState::Waiting(now),
@@ -104,6 +111,7 @@ impl Upstream {
             meeting: None,
             collecting: None,
             resume,
+            demands,
             heard: now,
             down_since: Some(now),
             acked: now,
@@ -229,7 +237,8 @@ impl<T: Ticks> Host<T> {
                 let mut out = Vec::new();
                 upstream.heard = now;
                 upstream.state = LinkState::Greeting;
-                upstream.handshake = Some(Handshake::new(introduction, upstream.resume.clone(), &mut out));
+                let (resume, demands) = (upstream.resume.clone(), upstream.demands);
+                upstream.handshake = Some(Handshake::new(introduction, resume, demands, &mut out));
                 self.send_on_link(index, &out);
             }
             LinkEvent::Failed(reason) => {
@@ -269,9 +278,16 @@ impl<T: Ticks> Host<T> {
                 Ok(Heard::Note(note)) => tracing::warn!("{note}"),
                 Ok(Heard::Welcome(welcome)) => {
                     upstream.handshake = None;
+                    upstream.demands = false;
+                    self.failover_is_over();
                     self.welcomed(welcome);
                 }
-                Err(reason) => return self.lose_upstream(reason),
+                Err(reason) => {
+                    if upstream.demands && handshake.awaits_welcome() {
+                        self.abort_failover("Failover target rejected psync request");
+                    }
+                    return self.lose_upstream(reason);
+                }
             }
             if !out.is_empty() {
                 self.send_on_link(session, &out);

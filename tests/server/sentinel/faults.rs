@@ -38,7 +38,8 @@ fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
     let mut names: Vec<String> = group.replicas("flags").into_iter().map(|(name, _)| name).collect();
     let mut expected: Vec<String> =
         group.nodes[1..].iter().map(|node| format!("127.0.0.1:{}", node.name())).collect();
-    (names.sort(), expected.sort());
+    names.sort();
+    expected.sort();
     assert_eq!(names, expected);
     for field in ["slave-priority", "replica-announced"] {
         let wanted = if field == "slave-priority" { "100" } else { "1" };

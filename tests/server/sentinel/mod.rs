@@ -4,6 +4,7 @@
 //! to be down is not, so that a busy machine brings no failover that the test has not asked for. The tests wait for
 //! what must come, and look at nothing before.
 
+mod command;
 mod faults;
 mod rounds;
 mod settings;
