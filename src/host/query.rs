@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::batch::Flow;
 use super::cron::Pause;
+use super::dial::LinkOwner;
 use super::host::{Effect, Host};
 use super::mail::Rare;
 use super::replication::{FailoverRequest, Order, SyncRequest};
@@ -403,7 +404,9 @@ impl<T: Ticks> Host<T> {
             Query::CountNames(kind) => return Answer::Number(self.count_names(kind)),
             Query::Clients(filter) => {
                 let sessions = self.sessions.iter().filter_map(|session| session.as_deref());
-                let clients = sessions.filter(|session| session.kind.is_visitor());
+                let primary = self.links.iter().find(|(_, owner)| **owner == LinkOwner::Upstream);
+                let primary = primary.and_then(|(index, _)| self.sessions[*index as usize].as_deref());
+                let clients = sessions.filter(|session| session.kind.is_visitor()).chain(primary);
                 let shown = clients.filter(|session| filter.takes(session));
                 return Answer::Clients(
                     shown.map(|session| (session.id.0, clients::line(session, now, &self.table))).collect(),
@@ -471,9 +474,17 @@ impl<T: Ticks> Host<T> {
         let (mut count, mut asker) = (0, false);
         for index in 0..self.sessions.len() as u32 {
             let Some(session) = self.session(index) else { continue };
-            if !session.kind.is_visitor() || !filter.takes(session, now) {
+            if !filter.takes(session, now) {
                 continue;
             }
+            if self.is_link_to_primary(index) {
+                count += 1;
+                self.lose_upstream("The link to the primary was closed by CLIENT KILL".to_owned());
+                continue;
+            }
+            let Some(session) = self.session(index).filter(|session| session.kind.is_visitor()) else {
+                continue;
+            };
             count += 1;
             if session.id.0 == filter.asker {
                 asker = true;

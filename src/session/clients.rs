@@ -50,6 +50,7 @@ pub fn line(session: &Session, now: MonoUs, table: &Table) -> String {
 fn flags(session: &Session) -> String {
     let flags: String = [
         (matches!(session.kind, SessionKind::Replica | SessionKind::Feed), 'S'),
+        (session.kind == SessionKind::Outgoing, 'M'),
         (session.monitor, 'O'),
         (session.is_subscriber(), 'P'),
         (session.multi.is_some(), 'x'),
@@ -112,6 +113,7 @@ impl ClientKind {
     fn of(session: &Session) -> ClientKind {
         match session.kind {
             SessionKind::Replica | SessionKind::Feed => ClientKind::Replica,
+            SessionKind::Outgoing => ClientKind::Master,
             _ if session.is_subscriber() => ClientKind::Pubsub,
             _ => ClientKind::Normal,
         }

@@ -182,6 +182,12 @@ impl<T: Ticks> Host<T> {
         }
     }
 
+    /// Whether a session is the link of this replica to its primary.
+    pub(in crate::host) fn is_link_to_primary(&self, index: u32) -> bool {
+        let upstream = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
+        upstream.is_some_and(|upstream| upstream.session == Some(index))
+    }
+
     fn upstream(&mut self) -> Option<&mut Upstream> {
         self.replication.conducting.as_mut()?.upstream.as_mut()
     }
@@ -527,7 +533,7 @@ impl<T: Ticks> Host<T> {
     }
 
     /// The link is given up, and tried again later.
-    pub(super) fn lose_upstream(&mut self, reason: String) {
+    pub(in crate::host) fn lose_upstream(&mut self, reason: String) {
         let now = self.now.mono;
         let Some(upstream) = self.upstream() else { return };
         if matches!(upstream.state, LinkState::Waiting(_) | LinkState::Ending) {
