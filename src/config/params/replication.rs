@@ -25,7 +25,8 @@ section! {
         "replica-ignore-maxmemory" ("slave-ignore-maxmemory") =>
             replica_ignore_maxmemory: bool = true, (), MUTABLE, Live;
         /// Whether a full sync frees the old data in slices.
-        "replica-lazy-flush" ("slave-lazy-flush") => replica_lazy_flush: bool = false, (), MUTABLE, Later(5);
+        "replica-lazy-flush" ("slave-lazy-flush") => replica_lazy_flush: bool = false, (), MUTABLE,
+            Meaningless("old data is always freed in the background");
         /// Sentinel's order of preference; 0 is never promoted.
         "replica-priority" ("slave-priority") => replica_priority: u32 = 100, int(0, INT_MAX), MUTABLE, Live;
         /// Whether Sentinel is told of this replica.
@@ -62,7 +63,8 @@ section! {
             repl_diskless_sync_max_replicas: u32 = 0, int(0, INT_MAX), MUTABLE, Live;
         /// What a replica does with its data while it loads.
         "repl-diskless-load" =>
-            repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, (), MUTABLE | NOT_WHILE_LOADING, Later(5);
+            repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, (), MUTABLE | NOT_WHILE_LOADING,
+            Meaningless("a snapshot is kept in files until it is whole, and the data that was there until then");
         /// Writes are refused with fewer good replicas than this.
         "min-replicas-to-write" ("min-slaves-to-write") =>
             min_replicas_to_write: u32 = 0, int(0, INT_MAX), MUTABLE, Live;
