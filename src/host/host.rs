@@ -551,7 +551,7 @@ impl<T: Ticks> Host<T> {
             Rare::Query(number, query) => self.take_query(from, number, query),
             Rare::Answer(number, answer) => self.take_answer(number, answer),
             Rare::Persist(mail) => self.take_persist_mail(mail),
-            Rare::Replication(mail) => self.take_replication_mail(from, mail),
+            Rare::Replication(mail) => self.take_replication_mail(mail),
         }
     }
 

@@ -250,6 +250,7 @@ impl<T: Ticks> Host<T> {
         session.proto = proto.unwrap_or(session.proto);
         session.refresh_lane();
         let (proto, id) = (session.proto, session.id);
+        let role: &[u8] = if self.replication.is_replica { b"replica" } else { b"master" };
         self.reply(index, |reply| {
             reply.map(7);
             reply.bulk(b"server");
@@ -263,7 +264,7 @@ impl<T: Ticks> Host<T> {
             reply.bulk(b"mode");
             reply.bulk(b"standalone");
             reply.bulk(b"role");
-            reply.bulk(b"master");
+            reply.bulk(role);
             reply.bulk(b"modules");
             reply.array(0);
         });

@@ -13,7 +13,7 @@ fn config(client: &mut Client, name: &str) -> String {
     reply.items()[1].text()
 }
 
-const TUTORIAL: &str = include_str!("../../src/config/tutorial.conf");
+pub(super) const TUTORIAL: &str = include_str!("../../src/config/tutorial.conf");
 
 #[test]
 fn a_configuration_file_is_read() {
@@ -104,16 +104,16 @@ fn the_tutorials_file_starts_as_it_stands() {
 }
 
 /// A server in the background, known by its pidfile; it is killed in any case.
-struct Daemon(libc::pid_t);
+pub(super) struct Daemon(libc::pid_t);
 
 impl Daemon {
-    fn find(pidfile: &std::path::Path) -> Daemon {
+    pub(super) fn find(pidfile: &std::path::Path) -> Daemon {
         Daemon(eventually_some("the pidfile is there", || {
             std::fs::read_to_string(pidfile).ok()?.trim().parse().ok()
         }))
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0));
         stat.is_ok_and(|stat| !stat.contains(") Z "))
     }

@@ -22,6 +22,7 @@ mod protocol;
 mod pubsub;
 mod rdb;
 mod rdb_read;
+mod replication;
 mod scan;
 mod sentinel;
 mod soak;

@@ -76,6 +76,10 @@ impl Stream {
         self.raw += bytes.len() as u64;
         if let Some(backlog) = &mut self.backlog {
             backlog.append(bytes);
+            // Where there are feeds it is trimmed when they have been given what is theirs.
+            if self.feeds.is_empty() {
+                backlog.trim(None);
+            }
         }
     }
 

@@ -22,6 +22,7 @@ use crate::journal::{Sink, Txn};
 use crate::replication::collect::{Collector, Detour, Reached, Unit};
 use crate::replication::flow::{FlowReader, Item, Position};
 use crate::replication::handshake::{write_auth, FlowHead, Introduction, Lines};
+use crate::replication::weave::weave;
 use crate::session::session::Peer;
 use crate::session::State;
 use crate::storage::op::{FileId, JobTag, Outcome, Owner};
@@ -74,8 +75,8 @@ pub enum Shipped {
 #[derive(Debug)]
 pub(in crate::host) struct Flow {
     pub(super) order: FlowOrder,
-    /// Its link.
-    session: u32,
+    /// Its link, until that has ended: then another session may have its number.
+    session: Option<u32>,
     stage: FlowStage,
     lines: Lines,
     /// Of the piece of the snapshot that is coming: how many bytes are still to come.
@@ -91,6 +92,10 @@ pub(in crate::host) struct Flow {
     is_throttled: bool,
     /// Bytes that were received and not given to the reader.
     held: Vec<u8>,
+    /// Up to where the reader was given the stream.
+    read_to: u64,
+    /// Whether the reader needs more to go on: what it has may be the beginning of a record of any length.
+    is_hungry: bool,
     /// Core 0 wants to know when this position is applied.
     asked: Option<u64>,
     /// Nothing more is begun while the shards are cut.
@@ -120,7 +125,7 @@ pub(super) struct Collecting {
 }
 
 /// How much of what was received may wait to be applied; then the flow is not received from.
-const HELD_BYTES_MAX: usize = 1024 * 1024;
+const HELD_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How much is collected on core 0 before the link is given up: a part of a transaction is missing for too long.
 const COLLECTED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -162,7 +167,7 @@ impl<T: Ticks> Host<T> {
         }
         streams.sort_by_key(|stream| stream.number);
         self.replication.flows.push(Flow {
-            session,
+            session: Some(session),
             stage: FlowStage::Dialing,
             lines: Lines::default(),
             piece_left: 0,
@@ -174,6 +179,8 @@ impl<T: Ticks> Host<T> {
             detour: Detour::default(),
             is_throttled: false,
             held: Vec::new(),
+            read_to: 0,
+            is_hungry: false,
             asked: None,
             is_paused: false,
             order,
@@ -183,7 +190,7 @@ impl<T: Ticks> Host<T> {
     /// Ends all flows. What their sessions are running comes to its end by itself.
     pub(super) fn close_flows(&mut self) {
         for mut flow in std::mem::take(&mut self.replication.flows) {
-            self.close(flow.session, true);
+            self.close_link(flow.session.take());
             self.end_applier(flow.applier);
             if let Some(mut part) = flow.part.take() {
                 part.abandon();
@@ -192,6 +199,12 @@ impl<T: Ticks> Host<T> {
         }
         if let Some(collecting) = self.take_collecting() {
             self.end_applier(collecting.applier);
+        }
+    }
+
+    fn close_link(&mut self, session: Option<u32>) {
+        if let Some(session) = session {
+            self.close(session, true);
         }
     }
 
@@ -211,6 +224,9 @@ impl<T: Ticks> Host<T> {
             return;
         };
         let flow = &mut self.replication.flows[at];
+        if matches!(event, LinkEvent::Failed(_) | LinkEvent::Ended) {
+            flow.session = None;
+        }
         let result = match event {
             LinkEvent::Stands => {
                 let mut out = Vec::new();
@@ -224,8 +240,9 @@ impl<T: Ticks> Host<T> {
                         FlowStage::Greeting
                     }
                 };
-                let session = flow.session;
-                self.send_on_link(session, &out);
+                if let Some(session) = flow.session {
+                    self.send_on_link(session, &out);
+                }
                 Ok(())
             }
             LinkEvent::Failed(reason) => Err(format!("cannot connect: {reason}")),
@@ -239,10 +256,10 @@ impl<T: Ticks> Host<T> {
 
     fn fail_flow(&mut self, at: usize, reason: String) {
         let flow = &mut self.replication.flows[at];
-        let (meeting, number, session) = (flow.order.meeting, flow.order.number, flow.session);
+        let (meeting, number, session) = (flow.order.meeting, flow.order.number, flow.session.take());
         // What it has begun to apply comes to its end; the rest is forgotten when core 0 says so.
         flow.stage = FlowStage::Stopping;
-        self.close(session, true);
+        self.close_link(session);
         self.tell_news(meeting, number, FlowNews::Failed(reason));
     }
 
@@ -286,8 +303,9 @@ impl<T: Ticks> Host<T> {
                     let mut out = Vec::new();
                     write_join(&flow.order, &mut out);
                     flow.stage = FlowStage::Joining;
-                    let session = flow.session;
-                    self.send_on_link(session, &out);
+                    if let Some(session) = flow.session {
+                        self.send_on_link(session, &out);
+                    }
                 }
                 FlowStage::Joining | FlowStage::Head => match FlowHead::parse(&line)? {
                     FlowHead::Part if flow.part.is_none() && flow.stage == FlowStage::Joining => {
@@ -359,13 +377,14 @@ impl<T: Ticks> Host<T> {
     /// Receives no more of a flow where enough waits, and again where it does not.
     fn throttle_flow(&mut self, at: usize) {
         let flow = &mut self.replication.flows[at];
-        let is_full = flow.held.len() >= HELD_BYTES_MAX
+        let unapplied = flow.held.len() as u64 + flow.read_to.saturating_sub(flow.applied.raw);
+        let is_full = unapplied >= HELD_BYTES_MAX && !flow.is_hungry
             || flow.part.as_ref().is_some_and(|part| !part.has_room() && flow.stage == FlowStage::Part);
         // What waits for a transaction's other parts must not keep its own from coming.
         let is_full = is_full && !flow.detour.is_open();
         if is_full != flow.is_throttled {
             flow.is_throttled = is_full;
-            let session = flow.session;
+            let Some(session) = flow.session else { return };
             self.effects.push(match is_full {
                 true => Effect::Throttle(session),
                 false => Effect::Unthrottle(session),
@@ -410,6 +429,7 @@ impl<T: Ticks> Host<T> {
             }
             (flow.stage, flow.applier) = (FlowStage::Applying, Some(applier));
             let (number, position) = (flow.order.number, flow.applied);
+            flow.read_to = position.raw;
             if let Some(stream) = self.replication.streams.iter_mut().find(|stream| stream.number == number) {
                 if stream.raw != position.raw || stream.backlog.is_none() {
                     stream.backlog = None;
@@ -438,12 +458,7 @@ impl<T: Ticks> Host<T> {
             return false;
         }
         let out = &mut session.replies.out;
-        let refused = match out.first() {
-            Some(b'-') => Some(0),
-            _ => memchr::memmem::find(out, b"\n-").map(|at| at + 1),
-        };
-        if let Some(at) = refused {
-            let line = out[at..].split(|&byte| byte == b'\r').next().unwrap_or_default();
+        if let Some(line) = first_error(out) {
             tracing::error!(
                 "== CRITICAL == This replica has answered its primary with an error: '{}'",
                 String::from_utf8_lossy(line)
@@ -487,6 +502,8 @@ impl<T: Ticks> Host<T> {
                 stream.append(&held);
             }
             flow.reader.feed(&held);
+            flow.read_to += held.len() as u64;
+            flow.is_hungry = false;
         }
         for _ in 0..ITEMS_PER_PASS {
             if flow.running.is_some() || flow.applier.is_some() {
@@ -505,7 +522,10 @@ impl<T: Ticks> Host<T> {
                 format!("the stream is damaged at byte {}: {}", damage.offset, damage.reason)
             })?;
             let shipped = match item {
-                None => return Ok(()),
+                None => {
+                    flow.is_hungry = true;
+                    return Ok(());
+                }
                 Some(Item::Plain { bytes, end }) if !flow.detour.is_open() => {
                     flow.running = Some(end);
                     if let Some(applier) = flow.applier {
@@ -612,7 +632,7 @@ impl<T: Ticks> Host<T> {
                 Unit::Group { records, .. } => {
                     let mut bytes = Vec::new();
                     bytes.command(["MULTI"]);
-                    records.iter().for_each(|piece| bytes.extend_from_slice(piece));
+                    weave(&records, &mut bytes);
                     bytes.command(["EXEC"]);
                     self.receive_internal(applier, &bytes);
                 }
@@ -672,7 +692,45 @@ impl<T: Ticks> Host<T> {
     }
 }
 
+/// The first error among replies, also inside that of EXEC. What stands in a bulk string is data, whatever it looks like.
+fn first_error(replies: &[u8]) -> Option<&[u8]> {
+    let mut rest = replies;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(end + 1);
+        let line = line.strip_suffix(b"\r\n").unwrap_or(line);
+        rest = match line.first() {
+            Some(b'-') => return Some(line),
+            // None of them is longer than what is here; a null has no bytes, and no end either.
+            Some(b'$') => {
+                parse_u64(&line[1..]).map_or(after, |len| after.get(len as usize + 2..).unwrap_or_default())
+            }
+            _ => after,
+        };
+    }
+    None
+}
+
 fn write_join(order: &FlowOrder, out: &mut Vec<u8>) {
     let at = order.at.map_or_else(|| "-1".to_owned(), |at| at.raw.to_string());
     out.command(["REPLCONF", "flow", &order.meeting.to_string(), &order.number.to_string(), &at]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_error;
+
+    #[test]
+    fn errors_are_told_from_data() {
+        let error: &[u8] = b"-ERR no";
+        for (replies, found) in [
+            (&b""[..], None),
+            (b"+OK\r\n:-5\r\n$2\r\n-5\r\n$-1\r\n*-1\r\n", None),
+            (b"$8\r\na\r\n-ERR \r\n*2\r\n$0\r\n\r\n+-x\r\n", None),
+            (b"-ERR no\r\n+OK\r\n", Some(error)),
+            (b"*3\r\n+OK\r\n$4\r\n\n-X\n\r\n-ERR no\r\n", Some(error)),
+            (b"$-1\r\n-ERR no\r\n", Some(error)),
+        ] {
+            assert_eq!(first_error(replies), found, "{}", replies.escape_ascii());
+        }
+    }
 }

@@ -78,6 +78,10 @@ const ALREADY: CommandError = CommandError::new("ERR This connection is a replic
 impl<T: Ticks> Host<T> {
     /// REPLCONF, on whatever core the connection is.
     pub(in crate::host) fn replconf(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
+        if args.len() < 2 {
+            self.reply_ok(index);
+            return Ok(Flow::Next);
+        }
         if args.is(1, "ack") {
             self.take_ack(index, args);
             return Ok(Flow::Next);
@@ -317,6 +321,8 @@ impl<T: Ticks> Host<T> {
                     tracing::info!("Partial resynchronization not accepted from {name}: {reason}");
                 }
                 self.tell_replication(|| ReplicationMail::Attend(meeting));
+                // A cut that concerns no other core is made at once, and must not overtake this core's own mail.
+                self.attend_feeds(meeting);
                 self.begin_due_sync();
             }
         }

@@ -121,6 +121,8 @@ pub enum ReplicationMail {
     Quiet(QuietFor, bool),
     /// To core 0: nothing is under way on this core. How far its streams have come: number, raw, offset.
     Drained(Vec<(u16, u64, u64)>),
+    /// To all: nothing is under way anywhere; how far have the streams come? `Drained` is the answer.
+    TellEnds,
     /// To all: this node is a replica from now on.
     BeReplica,
     /// To all: it is a primary from now on, as far as what is recorded goes.
@@ -189,6 +191,11 @@ impl Replication {
 }
 
 impl Conducting {
+    /// Whether what the flows apply is what they have said of themselves: the link is up, or was until just now.
+    fn applies(&self) -> bool {
+        self.upstream.as_ref().is_some_and(Upstream::applies)
+    }
+
     fn new(history: History) -> Conducting {
         Conducting {
             history,
@@ -207,7 +214,7 @@ impl Conducting {
 
 impl<T: Ticks> Host<T> {
     /// Mail about replication.
-    pub(super) fn take_replication_mail(&mut self, from: CoreId, mail: ReplicationMail) {
+    pub(super) fn take_replication_mail(&mut self, mail: ReplicationMail) {
         match mail {
             ReplicationMail::FlowJoined { meeting, flow, at, is_kept } => {
                 self.flow_joined(meeting, flow, at, is_kept);
@@ -218,7 +225,8 @@ impl<T: Ticks> Host<T> {
             ReplicationMail::Leave(meeting) => self.end_feeds(meeting),
             ReplicationMail::Drain(what) => self.drain(what),
             ReplicationMail::Quiet(what, is_quiet) => self.set_quiet(what, is_quiet),
-            ReplicationMail::Drained(ends) => self.drained(from, &ends),
+            ReplicationMail::Drained(ends) => self.drained(&ends),
+            ReplicationMail::TellEnds => self.tell_ends(),
             ReplicationMail::BeReplica => self.be_replica(),
             ReplicationMail::BePrimary(inheritance) => self.be_primary(&inheritance),
             ReplicationMail::IsPrimary => self.is_primary(),

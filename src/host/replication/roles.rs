@@ -79,6 +79,8 @@ pub(super) struct RoleChange {
     what: DrainFor,
     /// Cores that have not said that they have done what they were told last.
     missing: u16,
+    /// Whether nothing is under way on any core.
+    is_drained: bool,
     order: Option<Order>,
     asker: Option<(CoreId, u64)>,
     /// How far the streams have come: by number.
@@ -91,9 +93,9 @@ impl<T: Ticks> Host<T> {
         if self.is_failing_over() {
             return Some(Answer::Refused(NOT_WHILE));
         }
-        let current = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
+        let is_same = self.wanted_order().is_some_and(|wanted| wanted == order);
         match &order {
-            Order::Follow(address) if current.is_some_and(|upstream| upstream.address() == address) => {
+            Order::Follow(_) if is_same => {
                 tracing::warn!(
                     "REPLICAOF would result into synchronization with the master we are already connected with. No \
                      operation performed."
@@ -109,6 +111,8 @@ impl<T: Ticks> Host<T> {
                 if is_idle {
                     return Some(Answer::Done);
                 }
+                // What is under way makes it a replica, which it is not to be.
+                self.configure_replicaof(None);
             }
             Order::Lead => {
                 tracing::warn!("MASTER MODE enabled");
@@ -119,6 +123,15 @@ impl<T: Ticks> Host<T> {
         let waits = order == Order::Lead;
         self.order(order, waits.then_some(asker));
         (!waits).then_some(Answer::Done)
+    }
+
+    /// What was asked for last: it may still have to be done.
+    fn wanted_order(&self) -> Option<Order> {
+        let conducting = self.replication.conducting.as_ref()?;
+        let waiting = conducting.waiting.last().map(|(order, _)| order.clone());
+        let changing = || conducting.change.as_ref().and_then(|change| change.order.clone());
+        let following = || conducting.upstream.as_ref().map(|up| Order::Follow(up.address().clone()));
+        waiting.or_else(changing).or_else(following)
     }
 
     /// Where the configuration names a primary, it is followed from the start.
@@ -167,7 +180,8 @@ impl<T: Ticks> Host<T> {
     fn begin_change(&mut self, what: DrainFor, order: Option<Order>, asker: Option<(CoreId, u64)>) {
         let missing = self.cores;
         let Some(conducting) = &mut self.replication.conducting else { return };
-        conducting.change = Some(RoleChange { what, missing, order, asker, ends: Vec::new() });
+        conducting.change =
+            Some(RoleChange { what, missing, is_drained: false, order, asker, ends: Vec::new() });
         if matches!(what, DrainFor::Follow | DrainFor::Lead) {
             self.end_all_meetings();
         }
@@ -211,6 +225,11 @@ impl<T: Ticks> Host<T> {
         if matches!(what, DrainFor::Quiet(_)) {
             self.apply_role();
         }
+        self.tell_ends();
+    }
+
+    /// Tells core 0 how far this core's streams have come.
+    pub(super) fn tell_ends(&mut self) {
         let mut ends = Vec::new();
         for (place, stream) in self.replication.streams.iter().enumerate() {
             match self.replication.is_replica {
@@ -222,8 +241,8 @@ impl<T: Ticks> Host<T> {
         self.post(CoreId(0), Rare::Replication(ReplicationMail::Drained(ends)));
     }
 
-    /// A core has drained.
-    pub(super) fn drained(&mut self, _from: CoreId, ends: &[(u16, u64, u64)]) {
+    /// A core has drained; or all have, and this one says once more how far its streams have come.
+    pub(super) fn drained(&mut self, ends: &[(u16, u64, u64)]) {
         let Some(conducting) = &mut self.replication.conducting else { return };
         let Some(change) = &mut conducting.change else { return };
         for &(number, raw, offset) in ends {
@@ -236,6 +255,14 @@ impl<T: Ticks> Host<T> {
         change.missing -= 1;
         if change.missing > 0 {
             return;
+        }
+        if !change.is_drained {
+            // What core 0 had begun to apply for a stream of another core may have ended after that core had answered:
+            // only now is it known where the streams are.
+            change.is_drained = true;
+            change.missing = self.cores;
+            change.ends.clear();
+            return self.tell_replication(|| ReplicationMail::TellEnds);
         }
         let what = change.what;
         let ends: Vec<(u64, u64)> = std::mem::take(&mut change.ends).into_iter().flatten().collect();
@@ -269,7 +296,7 @@ impl<T: Ticks> Host<T> {
     /// What a replica's flows have applied.
     fn note_ends(&mut self, ends: &[(u64, u64)]) {
         let Some(conducting) = &mut self.replication.conducting else { return };
-        if ends.len() == conducting.applied.len() {
+        if conducting.applies() && ends.len() == conducting.applied.len() {
             conducting.applied = ends.iter().copied().collect();
         }
     }
@@ -338,9 +365,10 @@ impl<T: Ticks> Host<T> {
         let Some(Order::Follow(address)) = conducting.change.as_ref().and_then(|c| c.order.clone()) else {
             return;
         };
+        let is_known = !was_replica || conducting.applies() && ends.len() == conducting.applied.len();
         let old = conducting.upstream.take();
         let has_history = if was_replica { !conducting.applied.is_empty() } else { is_recording };
-        if !was_replica && has_history || was_replica && ends.len() == conducting.applied.len() {
+        if has_history && is_known {
             conducting.applied = ends.iter().copied().collect();
         }
         let at: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
@@ -392,8 +420,9 @@ impl<T: Ticks> Host<T> {
         if !was_replica {
             return self.end_change();
         }
+        let is_known = conducting.applies() && ends.len() == conducting.applied.len();
         let old = conducting.upstream.take();
-        if ends.len() == conducting.applied.len() {
+        if is_known {
             conducting.applied = ends.iter().copied().collect();
         }
         let applied: Vec<(u64, u64)> = conducting.applied.to_vec();

@@ -40,6 +40,8 @@ pub(in crate::host) struct Upstream {
     lines: Lines,
     handshake: Option<Handshake>,
     meeting: Option<Meeting>,
+    /// Whether its flows apply records, until it is known how far they have come.
+    applies: bool,
     pub(super) collecting: Option<Collecting>,
     /// What is asked to be gone on from.
     resume: Option<Resume>,
@@ -109,6 +111,7 @@ impl Upstream {
             lines: Lines::default(),
             handshake: None,
             meeting: None,
+            applies: false,
             collecting: None,
             resume,
             demands,
@@ -134,6 +137,11 @@ impl Upstream {
     /// Whether the link was lost, and what was begun has still to come to its end.
     pub(super) fn is_ending(&self) -> bool {
         self.state == LinkState::Ending
+    }
+
+    /// Whether flows of this link have applied records, and more than core 0 knows.
+    pub(super) fn applies(&self) -> bool {
+        self.applies
     }
 
     /// Its link, while there is one.
@@ -500,6 +508,7 @@ impl<T: Ticks> Host<T> {
         let now = self.now.mono;
         let Some(upstream) = self.upstream() else { return };
         upstream.state = LinkState::Up;
+        upstream.applies = true;
         upstream.down_since = None;
         upstream.said = String::new();
         upstream.acked = now;
@@ -552,14 +561,16 @@ impl<T: Ticks> Host<T> {
             upstream.down_since = Some(now);
         }
         let session = upstream.session.take();
-        if was_loading {
+        match was_loading {
             // What is being loaded is whole: the link comes back for what follows.
-            upstream.state = LinkState::Loading;
-            return;
+            true => upstream.state = LinkState::Loading,
+            false => upstream.meeting = None,
         }
-        upstream.meeting = None;
         if let Some(session) = session {
             self.close(session, true);
+        }
+        if was_loading {
+            return;
         }
         self.tell_gate();
         self.begin_drain(DrainFor::Link);
@@ -575,6 +586,7 @@ impl<T: Ticks> Host<T> {
         let id = conducting.history.id;
         let Some(upstream) = &mut conducting.upstream else { return };
         upstream.collecting = None;
+        upstream.applies = false;
         upstream.state = LinkState::Waiting(MonoUs(now.0 + RETRY_US));
         if !at.is_empty() {
             upstream.resume = Some(Resume { id, at, offset });

@@ -1,0 +1,183 @@
+//! A replica that has nothing, or something else, is sent a snapshot, and what was written meanwhile.
+
+use super::super::harness::{eventually, Random, Value};
+use super::super::persistence::{assert_same, fill, survey, SYNCED_AOF};
+use super::load::{accounts, open_accounts, under_load, Kind, MONEY};
+use super::{assert_converged, kill, Node};
+
+/// Something of everything, in several databases.
+fn fill_all(node: &Node, seed: u64) {
+    let mut client = node.client();
+    fill(&mut client, &mut Random::new(seed), 300);
+    client.ok(&format!("SET big {}", "b".repeat(3_000_000)));
+    for (command, key) in [("RPUSH", "big-list"), ("SADD", "big-set")] {
+        for part in 0..3 {
+            let elements: Vec<_> = (0..1000).map(|n| format!("{part}:{n}:{}", "e".repeat(n % 60))).collect();
+            assert!(!client.run(&format!("{command} {key} {}", elements.join(" "))).is_error());
+        }
+    }
+}
+
+/// A full synchronization between these numbers of shards, without load, and what is written afterwards.
+fn quiet(primary_shards: u16, replica_shards: u16) {
+    let primary = Node::start(primary_shards, &[]);
+    fill_all(&primary, u64::from(primary_shards));
+    let replica = Node::start(replica_shards, &[]);
+    replica.client().ok("SET of-its-own 1");
+    replica.follow(primary.address());
+    assert_converged(&primary, &[&replica]);
+    let [here, there] = [&primary, &replica].map(|node| survey(&mut node.client()));
+    assert_same(&here, &there, "after the snapshot");
+    fill(&mut primary.client(), &mut Random::new(77), 300);
+    assert_converged(&primary, &[&replica]);
+    let [here, there] = [&primary, &replica].map(|node| survey(&mut node.client()));
+    assert_same(&here, &there, "after more was written");
+    assert_eq!((primary.count("sync_full"), primary.count("sync_partial_ok")), (1, 0));
+}
+
+#[test]
+fn from_one_shard_to_one() {
+    quiet(1, 1);
+}
+
+#[test]
+fn from_two_shards_to_two() {
+    quiet(2, 2);
+}
+
+#[test]
+fn from_two_shards_to_three() {
+    quiet(2, 3);
+}
+
+#[test]
+fn from_three_shards_to_one() {
+    quiet(3, 1);
+}
+
+#[test]
+fn from_five_shards_to_two() {
+    quiet(5, 2);
+}
+
+/// Two replicas come while clients write; then all stop.
+fn under(kinds: &[Kind], primary_shards: u16, replica_shards: [u16; 2], args: &[&str], seed: u64) {
+    let primary = Node::start(primary_shards, args);
+    fill_all(&primary, seed);
+    open_accounts(&mut primary.client());
+    let replicas = under_load(primary.address(), kinds, seed, || {
+        let replicas = replica_shards.map(|shards| Node::follower(shards, primary.address(), args));
+        replicas.iter().for_each(Node::await_up);
+        // Some more while they stream.
+        let offset = primary.count("master_repl_offset");
+        eventually("more is written", || primary.count("master_repl_offset") > offset + 20_000);
+        replicas
+    });
+    assert_converged(&primary, &[&replicas[0], &replicas[1]]);
+    let here = survey(&mut primary.client());
+    for replica in &replicas {
+        assert_same(&here, &survey(&mut replica.client()), "a replica");
+    }
+    if kinds.contains(&Kind::Money) {
+        let names = accounts();
+        let balances = replicas[0].client().run(&format!("MGET {}", names.join(" ")));
+        let sum: i64 = balances.items().iter().map(|value| value.text().parse::<i64>().unwrap()).sum();
+        assert_eq!(sum, MONEY);
+    }
+}
+
+const SEVERAL: &[Kind] = &[Kind::Several, Kind::Groups, Kind::Money, Kind::ShortLived];
+
+#[test]
+fn while_several_keys_are_changed_at_a_time() {
+    under(SEVERAL, 2, [2, 3], &[], 1);
+}
+
+#[test]
+fn while_several_keys_are_changed_on_five_shards() {
+    under(&[Kind::Several, Kind::Several, Kind::Money], 5, [2, 1], &[], 2);
+}
+
+#[test]
+fn while_several_keys_are_changed_on_three_shards() {
+    under(SEVERAL, 3, [3, 1], &[], 3);
+}
+
+#[test]
+fn while_anything_is_done() {
+    under(&[Kind::Wild, Kind::Wild, Kind::Several, Kind::ShortLived], 2, [2, 3], &[], 4);
+}
+
+#[test]
+fn while_anything_is_done_on_three_shards() {
+    under(&[Kind::Wild, Kind::Wild, Kind::Several, Kind::Large], 3, [1, 3], &[], 5);
+}
+
+#[test]
+fn while_keys_are_evicted() {
+    let args = ["--maxmemory", "16mb", "--maxmemory-policy", "allkeys-lru"];
+    let primary = Node::start(2, &args);
+    // What does not fit here is let go, and by itself the replica lets nothing go.
+    let replicas = under_load(primary.address(), &[Kind::Large, Kind::Several, Kind::Large], 6, || {
+        let replica = Node::follower(
+            2,
+            primary.address(),
+            &["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"],
+        );
+        let other = Node::follower(3, primary.address(), &[]);
+        let mut client = primary.client();
+        let mut number = 0;
+        eventually("keys are evicted", || {
+            for _ in 0..200 {
+                number += 1;
+                let _ = client.run(&format!("SET filler:{number} {}", "f".repeat(10_000)));
+            }
+            primary.count("evicted_keys") > 100
+        });
+        [replica, other]
+    });
+    assert_converged(&primary, &[&replicas[0], &replicas[1]]);
+    assert_eq!(replicas[0].count("evicted_keys"), 0);
+    let (here, there) = (survey(&mut primary.client()), survey(&mut replicas[0].client()));
+    assert_same(&here, &there, "the replica");
+}
+
+#[test]
+fn a_replica_has_its_own_files() {
+    let primary = Node::start(2, SYNCED_AOF);
+    fill_all(&primary, 7);
+    for (shards, args) in [(2, SYNCED_AOF), (3, SYNCED_AOF)] {
+        let mut replica = under_load(primary.address(), SEVERAL, 8, || {
+            let replica = Node::follower(shards, primary.address(), args);
+            replica.await_up();
+            let offset = primary.count("master_repl_offset");
+            eventually("more is written", || primary.count("master_repl_offset") > offset + 20_000);
+            replica
+        });
+        assert_converged(&primary, &[&replica]);
+        eventually("its files are whole", || {
+            ["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0", "aof_enabled:1"]
+                .iter()
+                .all(|line| replica.client().run("INFO persistence").text().contains(line))
+        });
+        // From its own files alone, and by itself.
+        kill(replica.server.take().unwrap());
+        let alone = replica.home.copy().run(shards, &[args, &["--replicaof", "no", "one"]].concat());
+        let (here, there) = (survey(&mut primary.client()), survey(&mut alone.client()));
+        // What has expired meanwhile on the one may be there on the other, but not the other way.
+        assert_same(&here, &there, "from the replica's files");
+        kill(alone);
+        replica.restart();
+        assert_converged(&primary, &[&replica]);
+    }
+}
+
+#[test]
+fn a_snapshot_of_nothing() {
+    let primary = Node::start(2, &[]);
+    let replica = Node::follower(3, primary.address(), &[]);
+    replica.await_up();
+    primary.client().ok("SET a 1");
+    assert_converged(&primary, &[&replica]);
+    assert_eq!(replica.client().run("GET a"), Value::bulk("1"));
+}

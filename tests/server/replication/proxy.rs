@@ -1,0 +1,209 @@
+//! A proxy between a replica and its primary, which can cut, slow and freeze what passes through it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Which connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All.
+    All,
+    /// Control links, which greet with PING.
+    Control,
+    /// Flows.
+    Flows,
+}
+
+/// A proxy. It ends with its owner, and with it what passes through it.
+pub(super) struct Proxy {
+    pub(super) address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    target: Mutex<SocketAddr>,
+    is_over: AtomicBool,
+    is_frozen: AtomicBool,
+    /// New connections are ended at once.
+    is_closed: AtomicBool,
+    /// Microseconds that each piece waits.
+    delay_us: AtomicU64,
+    /// How many bytes may still pass through those named before one of them is cut.
+    budget: AtomicI64,
+    which: Mutex<Which>,
+    /// Connections are numbered; those below are to be ended.
+    ended: AtomicU64,
+    next: AtomicU64,
+    cuts: AtomicU64,
+    passed: AtomicU64,
+}
+
+const NO_CUT: i64 = i64::MAX;
+
+impl Proxy {
+    pub(super) fn new(target: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            target: Mutex::new(target),
+            is_over: AtomicBool::new(false),
+            is_frozen: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
+            budget: AtomicI64::new(NO_CUT),
+            which: Mutex::new(Which::All),
+            ended: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            cuts: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
+        });
+        let for_listener = shared.clone();
+        std::thread::spawn(move || accept(&listener, &for_listener));
+        Proxy { address, shared }
+    }
+
+    /// Connections from now on go there.
+    pub(super) fn lead_to(&self, target: SocketAddr) {
+        *self.shared.target.lock().unwrap() = target;
+    }
+
+    /// When so many more bytes have passed through those connections, in both directions, the one that had the last is
+    /// cut, in the middle of whatever it is.
+    pub(super) fn cut_after(&self, bytes: u64, which: Which) {
+        *self.shared.which.lock().unwrap() = which;
+        self.shared.budget.store(bytes as i64, Ordering::SeqCst);
+    }
+
+    /// How many were cut by `cut_after`.
+    pub(super) fn cuts(&self) -> u64 {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes have passed.
+    pub(super) fn passed(&self) -> u64 {
+        self.shared.passed.load(Ordering::SeqCst)
+    }
+
+    /// Cuts all connections that there are.
+    pub(super) fn cut(&self) {
+        self.shared.ended.store(self.shared.next.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// Nothing passes, and nothing is cut.
+    pub(super) fn freeze(&self, is_frozen: bool) {
+        self.shared.is_frozen.store(is_frozen, Ordering::SeqCst);
+    }
+
+    /// Whether new connections are refused.
+    pub(super) fn close(&self, is_closed: bool) {
+        self.shared.is_closed.store(is_closed, Ordering::SeqCst);
+    }
+
+    /// Each piece is held up.
+    pub(super) fn delay(&self, delay: Duration) {
+        self.shared.delay_us.store(delay.as_micros() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        // It waits for the next connection.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for replica in listener.incoming() {
+        if shared.is_over.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(replica) = replica else { continue };
+        let target = *shared.target.lock().unwrap();
+        let number = shared.next.fetch_add(1, Ordering::SeqCst);
+        if shared.is_closed.load(Ordering::SeqCst) {
+            continue;
+        }
+        let Ok(primary) = TcpStream::connect(target) else { continue };
+        let is_control = Arc::new(AtomicBool::new(false));
+        for (from, to, is_up) in [(&replica, &primary, true), (&primary, &replica, false)] {
+            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            let (shared, is_control) = (shared.clone(), is_control.clone());
+            std::thread::spawn(move || {
+                pass(&from, &to, is_up, number, &is_control, &shared);
+                let _ = from.shutdown(Shutdown::Both);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+        }
+    }
+}
+
+/// Passes on what comes, until it ends or is to end.
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    is_up: bool,
+    number: u64,
+    is_control: &AtomicBool,
+    shared: &Shared,
+) {
+    from.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+    to.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+    let _ = to.set_nodelay(true);
+    let mut buffer = vec![0; 16 << 10];
+    let mut is_first = true;
+    let is_ended = || shared.is_over.load(Ordering::SeqCst) || number < shared.ended.load(Ordering::SeqCst);
+    loop {
+        if is_ended() {
+            return;
+        }
+        if shared.is_frozen.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let len = match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(len) => len,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(_) => return,
+        };
+        if std::mem::take(&mut is_first) && is_up {
+            is_control.store(buffer.starts_with(b"*1\r\n$4\r\nPING"), Ordering::SeqCst);
+        }
+        let delay = shared.delay_us.load(Ordering::SeqCst);
+        if delay > 0 {
+            std::thread::sleep(Duration::from_micros(delay));
+        }
+        let is_meant = match *shared.which.lock().unwrap() {
+            Which::All => true,
+            Which::Control => is_control.load(Ordering::SeqCst),
+            Which::Flows => !is_control.load(Ordering::SeqCst),
+        };
+        let mut allowed = len;
+        if is_meant && shared.budget.load(Ordering::SeqCst) != NO_CUT {
+            let left = shared.budget.fetch_sub(len as i64, Ordering::SeqCst);
+            allowed = len.min(left.max(0) as usize);
+        }
+        let mut rest = &buffer[..allowed];
+        while !rest.is_empty() {
+            match to.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if is_ended() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+        shared.passed.fetch_add(allowed as u64, Ordering::SeqCst);
+        if allowed < len {
+            shared.budget.store(NO_CUT, Ordering::SeqCst);
+            shared.cuts.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Who follows whom, and what REPLICAOF does in all its circumstances.
+
+use super::super::harness::process::Port;
+use super::super::harness::{eventually, words, Start, Value};
+use super::load::{open_accounts, under_load, Kind};
+use super::{assert_converged, Node};
+
+const KINDS: &[Kind] = &[Kind::Several, Kind::Groups, Kind::Money];
+
+fn pair(shards: u16) -> (Node, Node) {
+    let primary = Node::start(shards, &[]);
+    open_accounts(&mut primary.client());
+    let replica = Node::follower(shards, primary.address(), &[]);
+    replica.await_up();
+    (primary, replica)
+}
+
+#[test]
+fn a_sibling_follows_the_promoted_one_without_a_snapshot() {
+    let (primary, first) = pair(2);
+    let second = Node::follower(2, primary.address(), &[]);
+    second.await_up();
+    under_load(primary.address(), KINDS, 1, || {
+        let offset = primary.count("master_repl_offset");
+        eventually("something is written", || primary.count("master_repl_offset") > offset + 5_000);
+    });
+    assert_converged(&primary, &[&first, &second]);
+    let old = primary.info("master_replid");
+    let offset = first.count("slave_repl_offset");
+    first.lead();
+    assert_eq!(first.info("role"), "master");
+    assert_eq!(first.info("master_replid2"), old);
+    assert_eq!(first.count("second_repl_offset"), offset + 1);
+    assert_eq!(first.count("master_repl_offset"), offset);
+    first.client().ok("MSET a 1 b 2 c 3");
+    second.follow(first.address());
+    primary.follow(first.address());
+    assert_converged(&first, &[&second, &primary]);
+    assert_eq!(first.count("sync_full"), 0, "{}", first.server().log());
+    assert_eq!(first.count("sync_partial_ok"), 2);
+    assert_eq!(second.client().run("GET c"), Value::bulk("3"));
+    assert_eq!(second.info("master_replid"), first.info("master_replid"));
+}
+
+#[test]
+fn a_replica_is_promoted_under_load() {
+    let (primary, replica) = pair(2);
+    under_load(primary.address(), KINDS, 2, || {
+        replica.lead();
+        let mut client = replica.client();
+        client.ok("SET mine 1");
+        client.ok("MSET a 1 b 2 c 3");
+    });
+    // What the old one did since then is its own: it gives that up.
+    primary.follow(replica.address());
+    assert_converged(&replica, &[&primary]);
+    assert_eq!(primary.client().run("MGET mine c"), Value::Array(vec![Value::bulk("1"), Value::bulk("3")]));
+}
+
+#[test]
+fn two_nodes_change_their_parts_again_and_again() {
+    let (first, second) = pair(2);
+    let nodes = [&first, &second];
+    for turn in 0..6 {
+        let (primary, replica) = (nodes[turn % 2], nodes[(turn + 1) % 2]);
+        under_load(primary.address(), &[Kind::Several, Kind::Groups], turn as u64, || {
+            let offset = primary.count("master_repl_offset");
+            eventually("something is written", || primary.count("master_repl_offset") > offset + 1000);
+        });
+        assert_converged(primary, &[replica]);
+        replica.lead();
+        primary.follow(replica.address());
+    }
+    assert_converged(&first, &[&second]);
+    assert_eq!(first.count("sync_full") + second.count("sync_full"), 1, "only the first one");
+}
+
+#[test]
+fn to_where_nobody_is() {
+    let node = Node::start(2, &[]);
+    node.client().ok("SET a 1");
+    let port = Port::new();
+    let mut client = node.client();
+    // At once, and for ever.
+    client.ok(&format!("REPLICAOF 127.0.0.1 {}", port.number));
+    assert_eq!(node.info("role"), "slave");
+    assert_eq!(node.info("master_link_status"), "down");
+    assert!(node.client().run("INFO replication").text().contains("master_link_down_since_seconds:"));
+    assert_eq!(client.run("GET a"), Value::bulk("1"), "it still has what it had");
+    assert!(client.run("SET a 2").is_error());
+    let same = client.run(&format!("SLAVEOF 127.0.0.1 {}", port.number));
+    assert_eq!(same, Value::simple("OK Already connected to specified master"));
+    // Somebody comes.
+    let primary = Start::again(2, std::sync::Arc::new(super::super::harness::Folder::new()), std::sync::Arc::new(port));
+    let primary = primary.args(&["--repl-diskless-sync-delay", "0"]).run();
+    primary.client().ok("SET b 2");
+    node.await_up();
+    eventually("its data is there", || client.run("GET b") == Value::bulk("2"));
+    assert_eq!(client.run("EXISTS a"), Value::Int(0));
+    // From one to the next, and back to none.
+    for _ in 0..20 {
+        client.ok("REPLICAOF 127.0.0.1 1");
+        client.ok(&format!("REPLICAOF 127.0.0.1 {}", primary.address.port()));
+        client.ok("REPLICAOF NO ONE");
+    }
+    assert_eq!(node.info("role"), "master");
+    client.ok("SET c 3");
+}
+
+#[test]
+fn a_node_that_follows_itself_follows_nobody() {
+    let node = Node::start(2, &[]);
+    let mut client = node.client();
+    client.ok("SET a 1");
+    node.follow(node.address());
+    eventually("it is told that this cannot be", || node.server().log().contains("NOMASTERLINK"));
+    assert_eq!(client.run("GET a"), Value::bulk("1"));
+    client.ok("REPLICAOF NO ONE");
+    client.ok("SET a 2");
+}
+
+#[test]
+fn while_a_snapshot_comes() {
+    let (primary, other) = (Node::start(2, &[]), Node::start(3, &[]));
+    let mut client = primary.client();
+    for part in 0..20 {
+        client.ok(&format!("SET big:{part} {}", "b".repeat(500_000)));
+    }
+    other.client().ok("SET other 1");
+    let replica = Node::start(2, &[]);
+    for _ in 0..5 {
+        replica.follow(primary.address());
+        replica.follow(other.address());
+    }
+    replica.follow(primary.address());
+    assert_converged(&primary, &[&replica]);
+    replica.follow(other.address());
+    replica.lead();
+    replica.client().ok("SET mine 1");
+    replica.follow(other.address());
+    assert_converged(&other, &[&replica]);
+    assert_eq!(replica.client().run("DBSIZE"), Value::Int(1));
+}
+
+#[test]
+fn as_sentinel_says_it() {
+    let (primary, replica) = pair(2);
+    let (mut ordinary, mut sentinel) = (replica.client(), replica.client());
+    ordinary.ok("SELECT 0");
+    let say = |client: &mut super::Client, of: &str| {
+        let lines =
+            ["MULTI", of, "CONFIG REWRITE", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub", "EXEC"];
+        client.send(&lines.map(words).concat());
+        client.read_many(lines.len()).pop().unwrap()
+    };
+    let reply = say(&mut sentinel, "SLAVEOF NO ONE");
+    assert_eq!(reply.items()[0], Value::simple("OK"), "{reply:?}");
+    assert!(ordinary.try_send(&words("PING")).is_err() || ordinary.try_read().is_err(), "it is let go");
+    eventually("it leads", || replica.info("role") == "master");
+    replica.client().ok("SET led 1");
+    let reply = say(&mut primary.client(), &format!("SLAVEOF 127.0.0.1 {}", replica.address().port()));
+    assert_eq!(reply.items()[0], Value::simple("OK"), "{reply:?}");
+    assert_converged(&replica, &[&primary]);
+    assert_eq!(replica.count("sync_full"), 0);
+}
+
+#[test]
+fn blocked_clients_are_let_go() {
+    let (primary, node) = (Node::start(2, &[]), Node::start(2, &[]));
+    let mut blocked = node.client();
+    blocked.send(&words("BLPOP list 0"));
+    eventually("it is blocked", || node.info("blocked_clients") == "1");
+    node.follow(primary.address());
+    let reply = blocked.read().text();
+    assert!(reply.starts_with("UNBLOCKED "), "{reply}");
+    node.await_up();
+    primary.client().run("RPUSH list a");
+    assert_converged(&primary, &[&node]);
+    assert_eq!(node.client().run("LLEN list"), Value::Int(1));
+}
+
+#[test]
+fn the_files_of_a_promoted_replica_have_everything() {
+    let args = ["--appendonly", "yes", "--appendfsync", "always"];
+    let primary = Node::start(2, &[]);
+    primary.client().ok("MSET a 1 b 2 c 3");
+    let mut replica = Node::follower(2, primary.address(), &args);
+    replica.await_up();
+    assert_converged(&primary, &[&replica]);
+    // As in Redis its files begin anew after a snapshot, and until they are there nothing is in them.
+    eventually("its files are whole", || {
+        ["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0", "aof_enabled:1"]
+            .iter()
+            .all(|line| replica.client().run("INFO persistence").text().contains(line))
+    });
+    replica.lead();
+    replica.client().ok("MSET d 4 e 5 f 6");
+    replica.kill();
+    replica.args.truncate(replica.args.len() - args.len() - 2);
+    replica.args.retain(|arg| arg != "--replicaof");
+    replica.args.extend(args.map(str::to_owned));
+    replica.restart();
+    let found = replica.client().run("MGET a b c d e f");
+    assert_eq!(found, Value::Array((1..7).map(|n| Value::bulk(n.to_string())).collect()));
+}
