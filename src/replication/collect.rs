@@ -22,7 +22,7 @@
 //! only comes before transactions that are not whole. So which units there are does not depend on the order of arrival.
 //!
 //! Inside a unit each stream's records stand in their order, one stream after the other: streams share no key, so that
-//! is as good as any order.
+//! is as good as any order. But for what concerns the keys of all (`align`).
 //!
 //! # How units are found
 //!
@@ -54,6 +54,8 @@
 //!
 //! A stream of which nothing is held needs no collector: its records can be applied, or written, at once. `Detour` is
 //! what a stream's reader on another core goes by.
+
+mod align;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -513,6 +515,12 @@ impl<M: Copy> Collector<M> {
             self.held_bytes -= held.cost_bytes();
         }
         streams.iter().for_each(|&stream| self.meet_front(stream));
+        // What concerns all keys conflicts with all, so its transaction comes out alone, with a part in each stream.
+        if txns.len() == 1 && streams.len() == self.streams.len() {
+            if let Some(one) = align::aligned(&records) {
+                records = vec![one];
+            }
+        }
         Unit::Group { records, reached, transactions: txns.len(), frames }
     }
 
