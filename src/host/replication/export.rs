@@ -7,7 +7,7 @@
 //! The file is of the version that Redis 7.0 reads. What that cannot hold, fields that expire, fails the export, and
 //! the log says so.
 
-use super::stock::Stock;
+use super::links::Stock;
 use crate::base::ids::ShardId;
 use crate::base::time::{MonoUs, Ticks};
 use crate::host::host::Host;

@@ -511,6 +511,38 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_says_what_of_each_stream_was_applied() {
+        let mut prng = Prng::new(1);
+        let mut merging = Merging::new(1, ReplId::random(&mut prng), 2, 1 << 20);
+        let at = |raw, offset| Position { raw, offset: Offset(offset) };
+        assert_eq!(merging.known_at(u64::MAX), None);
+        merging.park(0, at(100, 10)).unwrap();
+        assert_eq!(merging.park(1, at(200, 20)), Ok(Some(30)));
+        merging.unpark();
+        let known = |merging: &Merging, offset| merging.known_at(offset).map(|at| at.to_vec());
+        assert_eq!((known(&merging, 29), known(&merging, 30)), (None, Some(vec![100, 200])));
+        merging.take(1, b"*1\r\n$4\r\nPING\r\n").unwrap();
+        assert_eq!(known(&merging, 43), Some(vec![100, 200]));
+        assert_eq!(known(&merging, 44), Some(vec![100, 214]));
+        // Whoever is asked answers with the place before the question, which has come with what was before it.
+        let asked = [&b"*1\r\n$4\r\nPING\r\n"[..], GETACK].concat();
+        merging.take(0, &asked).unwrap();
+        assert_eq!(known(&merging, 58), Some(vec![114, 214]));
+        assert_eq!(known(&merging, u64::MAX), Some(vec![114 + GETACK.len() as u64, 214]));
+        // Nothing is known where a part waits for others; and the places are not kept for ever.
+        let part = b"#TXN:0-7:0,1\r\n*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n";
+        merging.take(0, part).unwrap();
+        merging.take(1, b"*1\r\n$4\r\nPING\r\n").unwrap();
+        let last = merging.known.len();
+        merging.take(1, part).unwrap();
+        assert_eq!(merging.known.len(), last + 1);
+        for _ in 0..10 * KNOWN_MAX {
+            merging.take(1, b"*1\r\n$4\r\nPING\r\n").unwrap();
+        }
+        assert!(merging.known.len() <= KNOWN_MAX);
+    }
+
+    #[test]
     fn a_stream_that_is_not_where_it_was_cut_ends_it() {
         let mut prng = Prng::new(1);
         let mut merging = Merging::new(1, ReplId::random(&mut prng), 2, 100);

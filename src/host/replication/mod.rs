@@ -2,7 +2,7 @@
 //!
 //! * `feeds`: a primary's streams, and the flows that it feeds from them;
 //! * `meetings`: core 0 of a primary keeps the table of replicas, from their introduction on;
-//! * `stock`: on core 0 the links of replicas that are stock Redis servers, with `export`, the one file that they are
+//! * `links`: on core 0 the links of replicas that are stock Redis servers, with `export`, the one file that they are
 //!   sent, and `merging`, the one stream;
 //! * `upstream`: core 0 of a replica keeps the link to its primary;
 //! * `flows`: a replica's flows, from the snapshot to the records that are done again;
@@ -17,10 +17,10 @@ mod export;
 mod failover;
 mod feeds;
 mod flows;
+mod links;
 mod meetings;
 mod merging;
 mod roles;
-mod stock;
 mod upstream;
 
 use smallvec::SmallVec;
@@ -29,12 +29,12 @@ pub(super) use self::failover::{parse_failover, FailoverRequest};
 use self::failover::{Failover, QuietFor};
 pub(super) use self::feeds::Stream;
 use self::flows::Flow;
+use self::links::Stock;
 use self::meetings::Meetings;
 pub(super) use self::meetings::SyncRequest;
 use self::merging::MergeMail;
 pub(super) use self::roles::Order;
 use self::roles::{Draining, RoleChange};
-use self::stock::Stock;
 use self::upstream::Upstream;
 use super::host::Host;
 use super::mail::Rare;
