@@ -220,6 +220,9 @@ mod tests {
         check(&["SET a 1"], "DEL a b", "DEL a b");
         check(&["SET a 1"], "UNLINK a", "UNLINK a");
         check(&["SET a 1"], "FLUSHALL", "FLUSHALL");
+        for line in ["FLUSHALL", "FLUSHDB ASYNC", "SWAPDB 1 2"] {
+            check(&[], line, line);
+        }
         check(&["SET a 1", "EXPIRE a 10"], "PERSIST a", "PERSIST a");
         check(&["PFADD a 1"], "PFCOUNT a", "PFCOUNT a");
         check(&["PFADD a 1"], "PFDEBUG TODENSE a", "PFDEBUG TODENSE a");

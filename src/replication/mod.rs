@@ -12,8 +12,7 @@
 //! * `backlog`: the last bytes of a stream, for replicas that come back and for those that are slow;
 //! * `replicas`: what a primary knows of its replicas;
 //! * `flow`: what comes in a stream, divided into records and parts of transactions over several shards;
-//! * `collect`: these transactions put together, and several streams into one;
-//! * `weave`: among them those with commands that concern whole databases.
+//! * `collect`: these transactions put together, and several streams into one.
 //!
 //! Not here: the connections and who runs what was received (`host::replication`).
 
@@ -23,4 +22,3 @@ pub mod flow;
 pub mod handshake;
 pub mod history;
 pub mod replicas;
-pub mod weave;

@@ -22,7 +22,6 @@ use crate::journal::{Sink, Txn};
 use crate::replication::collect::{Collector, Detour, Reached, Unit};
 use crate::replication::flow::{FlowReader, Item, Position};
 use crate::replication::handshake::{write_auth, FlowHead, Introduction, Lines};
-use crate::replication::weave::weave;
 use crate::session::session::Peer;
 use crate::session::State;
 use crate::storage::op::{FileId, JobTag, Outcome, Owner};
@@ -632,7 +631,7 @@ impl<T: Ticks> Host<T> {
                 Unit::Group { records, .. } => {
                     let mut bytes = Vec::new();
                     bytes.command(["MULTI"]);
-                    weave(&records, &mut bytes);
+                    records.iter().for_each(|piece| bytes.extend_from_slice(piece));
                     bytes.command(["EXEC"]);
                     self.receive_internal(applier, &bytes);
                 }
@@ -692,7 +691,8 @@ impl<T: Ticks> Host<T> {
     }
 }
 
-/// The first error among replies, also inside that of EXEC. What stands in a bulk string is data, whatever it looks like.
+/// The first error among replies, also inside that of EXEC. What stands in a bulk string is data, whatever it looks
+/// like.
 fn first_error(replies: &[u8]) -> Option<&[u8]> {
     let mut rest = replies;
     while let Some(end) = memchr::memchr(b'\n', rest) {
