@@ -112,6 +112,8 @@ pub struct ShutdownOrder {
     pub save: bool,
     /// None is made.
     pub nosave: bool,
+    /// Replicas are not waited for.
+    pub now: bool,
     /// The server stops even if the snapshot fails.
     pub force: bool,
     /// The one under way is called off.
@@ -363,7 +365,12 @@ impl<T: Ticks> Host<T> {
                 // It follows when it is a primary.
                 None => return,
             },
-            Query::Failover(request) => self.take_failover(request).unwrap_or_else(Answer::Refused),
+            Query::Failover(request) => match self.take_failover((from, number), request) {
+                Ok(Some(answer)) => answer,
+                // It follows when writes are held back.
+                Ok(None) => return,
+                Err(refusal) => Answer::Refused(refusal),
+            },
             Query::Announce(news) => {
                 self.take_announcement(from, &news);
                 Answer::Done

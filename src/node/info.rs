@@ -159,6 +159,9 @@ impl<'a> Info<'a> {
         text.put("config_file", &process.config_file);
         text.put("io_threads_active", 0);
         self.listeners(text);
+        if let Some(left_ms) = self.report.replication.shutdown_ms {
+            text.put("shutdown_in_milliseconds", left_ms);
+        }
     }
 
     fn listeners(&self, text: &mut Text) {

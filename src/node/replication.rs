@@ -59,6 +59,8 @@ pub struct ReplicationReport {
     pub partial_syncs: u64,
     /// `sync_partial_err`.
     pub partial_refusals: u64,
+    /// How long a stop may still wait for replicas, if one does.
+    pub shutdown_ms: Option<u64>,
     /// `master_failover_state`; empty where it is not known.
     pub failover_state: &'static str,
     /// The replicas, in the order in which they came.
@@ -81,6 +83,7 @@ impl AddAssign<&ReplicationReport> for ReplicationReport {
             self.full_syncs = other.full_syncs;
             self.partial_syncs = other.partial_syncs;
             self.partial_refusals = other.partial_refusals;
+            self.shutdown_ms = other.shutdown_ms;
             self.failover_state = other.failover_state;
             self.replicas.clone_from(&other.replicas);
             self.upstream.clone_from(&other.upstream);

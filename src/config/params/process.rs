@@ -56,7 +56,7 @@ section! {
         "busy-reply-threshold" ("lua-time-limit") => busy_reply_threshold_ms: u64 = 5000, int(0, LONG_MAX), MUTABLE,
             Meaningless("there are no scripts yet");
         /// How long a shutdown waits for replicas that lag.
-        "shutdown-timeout" => shutdown_timeout_secs: u32 = 10, int(0, INT_MAX), MUTABLE, Later(5);
+        "shutdown-timeout" => shutdown_timeout_secs: u32 = 10, int(0, INT_MAX), MUTABLE, Live;
         /// What SIGINT asks for.
         "shutdown-on-sigint" =>
             shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(), (), MUTABLE, Live;

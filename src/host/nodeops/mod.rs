@@ -233,19 +233,18 @@ impl<T: Ticks> Host<T> {
 
     /// The client gets no answer unless the server cannot stop: its connection ends with the process.
     fn shutdown(&mut self, index: u32, args: Args<'_>) -> Result<Flow, CommandError> {
-        let (mut order, mut is_now) = (ShutdownOrder::default(), false);
+        let mut order = ShutdownOrder::default();
         for option in args.iter_from(1) {
             match option.to_ascii_lowercase().as_slice() {
                 b"save" => order.save = true,
                 b"nosave" => order.nosave = true,
-                // There are no replicas to wait for.
-                b"now" => is_now = true,
+                b"now" => order.now = true,
                 b"force" => order.force = true,
                 b"abort" => order.abort = true,
                 _ => return Err(CommandError::SYNTAX),
             }
         }
-        let others = order.save || order.nosave || order.force || is_now;
+        let others = order.save || order.nosave || order.force || order.now;
         if order.save && order.nosave || order.abort && others {
             return Err(CommandError::SYNTAX);
         }

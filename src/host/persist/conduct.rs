@@ -57,6 +57,8 @@ pub(super) struct Conducting {
     scans: Vec<Scan>,
     summary: Summary,
     stop: Stop,
+    /// Who has asked for the stop: they are told if it fails.
+    stop_askers: Vec<Asker>,
 }
 
 /// How the server stops.
@@ -65,7 +67,6 @@ enum Stop {
     No,
     /// A snapshot is made first; if it fails the asker is told, unless it is to stop anyway.
     Saving {
-        asker: Option<Asker>,
         force: bool,
         /// Whether it is being made: what was being saved before ends first.
         is_begun: bool,
@@ -109,6 +110,7 @@ impl Conducting {
             scans: vec![Scan::default(); usize::from(shards)],
             summary: Summary::default(),
             stop: Stop::No,
+            stop_askers: Vec::new(),
         }
     }
 }
@@ -644,40 +646,63 @@ impl<T: Ticks> Host<T> {
     /// SHUTDOWN, or a signal. An answer only if it is refused.
     fn take_shutdown(&mut self, asker: Asker, order: ShutdownOrder) -> Option<Answer> {
         if order.abort {
+            if let Some(askers) = self.cancel_farewell() {
+                self.stop_is_off(askers);
+                return Some(Answer::Done);
+            }
             let Some(conducting) = &mut self.persist.conducting else { return None };
             // Once everything goes to the disk there is no way back.
             return match conducting.stop {
-                Stop::Saving { asker, .. } => {
-                    conducting.stop = Stop::No;
-                    if let Some((core, number)) = asker {
-                        let error = CommandError::new("ERR Errors trying to SHUTDOWN. Check logs.");
-                        self.post(core, Rare::Answer(number, Answer::Refused(error)));
-                    }
+                Stop::Saving { .. } => {
+                    let askers = std::mem::take(&mut conducting.stop_askers);
+                    self.stop_is_off(askers);
                     Some(Answer::Done)
                 }
                 _ => Some(Answer::Refused(CommandError::new("ERR No shutdown in progress."))),
             };
         }
+        // Of data that is being loaded the replicas have nothing.
+        if self.persist.loading.is_some() || !self.begin_farewell(asker, order) {
+            let mut askers = self.cancel_farewell().unwrap_or_default();
+            askers.push(asker);
+            self.shut_down(askers, order);
+        }
+        None
+    }
+
+    /// Replicas have been waited for: the rest of the way.
+    pub(in crate::host) fn shut_down(&mut self, askers: Vec<Asker>, order: ShutdownOrder) {
         let has_points = !self.config.persistence.save.0.is_empty();
         if !order.save && (order.nosave || !has_points) || self.persist.loading.is_some() {
-            self.stop_all();
-            return None;
+            return self.stop_all();
         }
         tracing::warn!("Saving the final RDB snapshot before exiting.");
-        let Some(conducting) = &mut self.persist.conducting else { return None };
-        conducting.stop = Stop::Saving { asker: Some(asker), force: order.force, is_begun: false };
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        conducting.stop_askers.extend(askers);
+        conducting.stop = Stop::Saving { force: order.force, is_begun: false };
         self.save_before_stop();
-        None
+    }
+
+    /// The server goes on: who wanted it to stop is told.
+    fn stop_is_off(&mut self, askers: Vec<Asker>) {
+        if let Some(conducting) = &mut self.persist.conducting {
+            conducting.stop = Stop::No;
+        }
+        for (core, number) in askers.into_iter().filter(|&(_, number)| number != UNANSWERED) {
+            let error = CommandError::new("ERR Errors trying to SHUTDOWN. Check logs.");
+            self.post(core, Rare::Answer(number, Answer::Refused(error)));
+        }
+        self.be_quiet_no_more();
     }
 
     /// Begins the snapshot that the stop waits for, unless something else is being saved, which comes to its end first.
     fn save_before_stop(&mut self) {
         let Some(conducting) = &self.persist.conducting else { return };
-        let Stop::Saving { asker, force, is_begun: false } = conducting.stop else { return };
+        let Stop::Saving { force, is_begun: false } = conducting.stop else { return };
         let now = self.now;
         let begun = self.conduct(|conductor, orders| conductor.begin_snapshot(vec![OWN_ASKER], now, orders));
         let Some(conducting) = &mut self.persist.conducting else { return };
-        conducting.stop = Stop::Saving { asker, force, is_begun: begun == Some(true) };
+        conducting.stop = Stop::Saving { force, is_begun: begun == Some(true) };
     }
 
     /// A signal asks the process to stop.
@@ -689,16 +714,13 @@ impl<T: Ticks> Host<T> {
 
     fn saved_before_stop(&mut self, is_good: bool) {
         let Some(conducting) = &mut self.persist.conducting else { return };
-        let Stop::Saving { asker, force, .. } = conducting.stop else { return };
+        let Stop::Saving { force, .. } = conducting.stop else { return };
         if is_good || force {
             return self.stop_all();
         }
-        conducting.stop = Stop::No;
+        let askers = std::mem::take(&mut conducting.stop_askers);
         tracing::error!("Error trying to save the DB, can't exit.");
-        if let Some((core, number)) = asker.filter(|&(_, number)| number != UNANSWERED) {
-            let error = CommandError::new("ERR Errors trying to SHUTDOWN. Check logs.");
-            self.post(core, Rare::Answer(number, Answer::Refused(error)));
-        }
+        self.stop_is_off(askers);
     }
 
     fn stop_all(&mut self) {
@@ -737,8 +759,8 @@ impl<T: Ticks> Host<T> {
     /// How a signal asks to stop.
     fn signal_order(&self, is_interrupt: bool) -> ShutdownOrder {
         let process = &self.config.process;
-        let ShutdownOptions { save, nosave, now: _, force } =
+        let ShutdownOptions { save, nosave, now, force } =
             if is_interrupt { process.shutdown_on_sigint } else { process.shutdown_on_sigterm };
-        ShutdownOrder { save, nosave, force, abort: false }
+        ShutdownOrder { save, nosave, now, force, abort: false }
     }
 }

@@ -12,6 +12,7 @@
 use super::roles::{DrainFor, Order};
 use super::ReplicationMail;
 use crate::base::error::CommandError;
+use crate::base::ids::CoreId;
 use crate::base::num::parse_i64;
 use crate::base::time::{MonoUs, Ticks};
 use crate::config::PrimaryAddress;
@@ -54,6 +55,8 @@ pub(super) struct Failover {
     until: Option<MonoUs>,
     is_forced: bool,
     stage: Stage,
+    /// Who has asked for it: told once writes are held back.
+    asker: Option<(CoreId, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,24 +128,25 @@ pub(super) const NOT_WHILE: CommandError = CommandError::new("ERR REPLICAOF not 
 pub(super) const NO_SYNC: CommandError = CommandError::new("NOMASTERLINK Can't SYNC while failing over");
 
 impl<T: Ticks> Host<T> {
-    /// FAILOVER, on core 0.
+    /// FAILOVER, on core 0. An answer, unless that comes later.
     ///
     /// # Errors
     /// What Redis says (`failoverCommand`), in its order.
     pub(in crate::host) fn take_failover(
         &mut self,
+        asker: (CoreId, u64),
         request: FailoverRequest,
-    ) -> Result<Answer, CommandError> {
+    ) -> Result<Option<Answer>, CommandError> {
         let now = self.now.mono;
         let is_replica = self.replication.is_replica || self.config.replication.replicaof.0.is_some();
-        let Some(conducting) = &mut self.replication.conducting else { return Ok(Answer::Done) };
+        let Some(conducting) = &mut self.replication.conducting else { return Ok(None) };
         let is_under_way = conducting.failover.is_some();
         let FailoverRequest::Begin { target, timeout_us, is_forced } = request else {
             if !is_under_way {
                 return Err(CommandError::new("ERR No failover in progress."));
             }
             self.abort_failover("Failover manually aborted");
-            return Ok(Answer::Done);
+            return Ok(Some(Answer::Done));
         };
         if is_under_way {
             return Err(CommandError::new("ERR FAILOVER already in progress."));
@@ -173,11 +177,11 @@ impl<T: Ticks> Host<T> {
             }
         };
         let until = timeout_us.map(|timeout_us| MonoUs(now.0.saturating_add(timeout_us)));
-        let failover = Failover { target, until, is_forced, stage: Stage::Asked };
+        let failover = Failover { target, until, is_forced, stage: Stage::Asked, asker: Some(asker) };
         tracing::info!("FAILOVER requested to {}.", failover.target_text());
         conducting.failover = Some(failover);
         self.look_at_failover();
-        Ok(Answer::Done)
+        Ok(None)
     }
 
     fn failover(&mut self) -> Option<&mut Failover> {
@@ -238,6 +242,8 @@ impl<T: Ticks> Host<T> {
             return self.fail_over();
         }
         failover.stage = Stage::Waiting(ends);
+        let asker = failover.asker.take();
+        self.answer_asker(asker, Answer::Done);
         self.look_at_failover();
     }
 
@@ -277,9 +283,8 @@ impl<T: Ticks> Host<T> {
     }
 
     fn end_failover(&mut self) {
-        if let Some(conducting) = &mut self.replication.conducting {
-            conducting.failover = None;
-        }
+        let failover = self.replication.conducting.as_mut().and_then(|c| c.failover.take());
+        self.answer_asker(failover.and_then(|failover| failover.asker), Answer::Done);
         self.tell_replication(|| ReplicationMail::Quiet(QuietFor::Failover, false));
     }
 

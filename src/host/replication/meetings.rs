@@ -445,6 +445,7 @@ impl<T: Ticks> Host<T> {
     fn acks_have_come(&mut self) {
         self.tell_gate();
         self.look_at_failover();
+        self.look_at_farewell();
     }
 
     /// Tells all cores whether writes lack replicas, if that has changed.

@@ -7,7 +7,7 @@
 //! * `upstream`: core 0 of a replica keeps the link to its primary;
 //! * `flows`: a replica's flows, from the snapshot to the records that are done again;
 //! * `roles`: how a node becomes a replica, or a primary again;
-//! * `failover`: how it changes places with one of its replicas.
+//! * `failover`: how it changes places with one of its replicas, and `farewell`: how it waits for them before it stops.
 //!
 //! A stream has an owner, a core: on a primary that of its shard, on a replica the core that has the flow of this
 //! number. Everything about a stream happens there; core 0 decides what concerns all of them, and tells the others by
@@ -15,6 +15,7 @@
 
 mod export;
 mod failover;
+mod farewell;
 mod feeds;
 mod flows;
 mod links;
@@ -27,6 +28,7 @@ use smallvec::SmallVec;
 
 pub(super) use self::failover::{parse_failover, FailoverRequest};
 use self::failover::{Failover, QuietFor};
+use self::farewell::Farewell;
 pub(super) use self::feeds::Stream;
 use self::flows::Flow;
 use self::links::Stock;
@@ -84,6 +86,7 @@ pub(super) struct Conducting {
     /// The change of role that is under way, and those that wait for it to end.
     change: Option<RoleChange>,
     failover: Option<Failover>,
+    farewell: Option<Farewell>,
     /// A cut that waits for it.
     cut: Option<Target>,
     waiting: Vec<(roles::Order, Option<(CoreId, u64)>)>,
@@ -204,6 +207,7 @@ impl Conducting {
             upstream: None,
             change: None,
             failover: None,
+            farewell: None,
             cut: None,
             waiting: Vec::new(),
             applied: SmallVec::new(),
@@ -300,6 +304,7 @@ impl<T: Ticks> Host<T> {
             self.tick_meetings();
             self.tick_stock();
             self.look_at_failover();
+            self.look_at_farewell();
             self.tick_upstream();
         }
     }
@@ -342,6 +347,7 @@ impl<T: Ticks> Host<T> {
             lag_secs: replica.lag_secs(now),
         });
         report.replicas = replicas.collect();
+        report.shutdown_ms = conducting.farewell.as_ref().and_then(|farewell| farewell.left_ms(now));
         report.failover_state = conducting.failover.as_ref().map_or("no-failover", Failover::state);
         if self.replication.is_replica {
             report.upstream = conducting.upstream.as_ref().map(|upstream| upstream.report(now));

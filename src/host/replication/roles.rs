@@ -285,7 +285,7 @@ impl<T: Ticks> Host<T> {
                 let ends = ends.iter().map(|&(raw, _)| raw).collect();
                 match what {
                     QuietFor::Failover => self.quiet_for_failover(ends),
-                    QuietFor::Shutdown => {}
+                    QuietFor::Shutdown => self.quiet_for_farewell(ends),
                 }
             }
             DrainFor::Follow => self.follow(&ends),

@@ -255,3 +255,59 @@ fn a_replica_that_does_not_catch_up_is_given_up_or_forced() {
     }
     assert!(primary.configuration().contains(PASSWORD));
 }
+
+#[test]
+fn a_primary_stops_when_its_replicas_have_everything() {
+    let nodes = family(1);
+    let (primary, replica) = (&nodes[0], &nodes[1]);
+    let mut client = primary.client();
+    client.set_timeout(crate::harness::DEADLINE);
+
+    // Called off: who asked is told, and who waited goes on.
+    replica.signal(libc::SIGSTOP);
+    client.ok("config set shutdown-timeout 1000");
+    client.ok("set on-its-way 1");
+    let mut asker = primary.client();
+    asker.set_timeout(crate::harness::DEADLINE);
+    asker.send(&words("shutdown"));
+    let waits = || primary.ask("info server").unwrap().text().contains("shutdown_in_milliseconds:");
+    eventually("it waits", waits);
+    client.send(&words("set held 1"));
+    assert_eq!(primary.client().run("get held"), Value::NullBulk);
+    primary.client().ok("shutdown abort");
+    assert_eq!(asker.read(), Value::error("ERR Errors trying to SHUTDOWN. Check logs."));
+    assert_eq!(client.read(), Value::simple("OK"));
+    let refused = primary.client().run("shutdown abort");
+    assert_eq!(refused, Value::error("ERR No shutdown in progress."));
+
+    // Here it waits until the replica goes on, saves and stops.
+    asker.send(&words("shutdown save"));
+    eventually("it waits again", waits);
+    client.send(&words("set late 1"));
+    assert_eq!(primary.client().run("get late"), Value::NullBulk);
+    assert_eq!(primary.server.as_ref().unwrap().exited(), None);
+    replica.signal(libc::SIGCONT);
+    let server = primary.server.as_ref().unwrap();
+    assert!(server.wait_exit().success(), "{}", server.log());
+    assert!(server.log().contains("1 of 1 replicas are in sync when shutting down."), "{}", server.log());
+    assert!(client.try_read().is_err(), "who waited is not told that it was done");
+    let value = |key: &str| replica.ask(&format!("get {key}")).unwrap();
+    eventually("the replica has all", || value("held") == Value::bulk("1"));
+    assert_eq!((value("on-its-way"), value("late")), (Value::bulk("1"), Value::NullBulk));
+}
+
+#[test]
+fn a_primary_does_not_wait_for_ever_for_its_replicas() {
+    for (order, says) in [("shutdown", true), ("shutdown now", false)] {
+        let nodes = family(1);
+        let mut client = nodes[0].client();
+        nodes[1].signal(libc::SIGSTOP);
+        client.ok(&format!("config set shutdown-timeout {}", if says { 1 } else { 1000 }));
+        client.ok("set a 1");
+        client.send(&words(order));
+        let server = nodes[0].server.as_ref().unwrap();
+        assert!(server.wait_exit().success(), "{}", server.log());
+        assert_eq!(server.log().contains("0 of 1 replicas are in sync"), says, "{}", server.log());
+        assert_eq!(server.log().contains("Lagging replica 127.0.0.1:"), says);
+    }
+}
