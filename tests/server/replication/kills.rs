@@ -12,7 +12,10 @@ fn assert_whole(node: &Node) {
     let mut client = node.client();
     for number in 0..GROUPS {
         let reply = client.run(&format!("MGET {}", group(number).join(" ")));
-        assert!(reply.items().iter().all(|value| *value == reply.items()[0]), "half a transaction: {reply:?}");
+        assert!(
+            reply.items().iter().all(|value| *value == reply.items()[0]),
+            "half a transaction: {reply:?}"
+        );
     }
     let reply = client.run(&format!("MGET {}", accounts().join(" ")));
     let sum: i64 = reply.items().iter().map(|value| value.text().parse::<i64>().unwrap()).sum();

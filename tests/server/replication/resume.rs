@@ -22,7 +22,8 @@ fn behind_proxy(primary_shards: u16, replica_shards: u16, args: &[&str]) -> (Nod
 
 /// Cuts a link of a replica that streams, again and again: it goes on where it was.
 fn cut_while_streaming(primary_shards: u16, replica_shards: u16, which: Which, seed: u64) {
-    let (primary, proxy, replica) = behind_proxy(primary_shards, replica_shards, &["--repl-backlog-size", "64mb"]);
+    let (primary, proxy, replica) =
+        behind_proxy(primary_shards, replica_shards, &["--repl-backlog-size", "64mb"]);
     replica.await_up();
     let mut random = Random::new(seed);
     let cuts = rounds(5);
@@ -122,7 +123,9 @@ fn a_backlog_that_nobody_reads_stays_as_large_as_it_may_be() {
         client.ok(&format!("SET some:{} {}", number % 10, "t".repeat(20_000)));
     }
     assert_converged(&primary, &[&replica]);
-    eventually("the replica keeps no more either", || replica.count("repl_backlog_histlen") < 2 * 1024 * 1024);
+    eventually("the replica keeps no more either", || {
+        replica.count("repl_backlog_histlen") < 2 * 1024 * 1024
+    });
 }
 
 #[test]
@@ -163,7 +166,8 @@ fn a_slow_link_is_only_slow() {
 
 #[test]
 fn a_link_that_is_silent_is_given_up() {
-    let (primary, proxy, replica) = behind_proxy(2, 2, &["--repl-timeout", "2", "--repl-ping-replica-period", "1"]);
+    let (primary, proxy, replica) =
+        behind_proxy(2, 2, &["--repl-timeout", "2", "--repl-ping-replica-period", "1"]);
     replica.client().ok("CONFIG SET repl-timeout 2");
     replica.await_up();
     proxy.freeze(true);

@@ -91,7 +91,8 @@ fn to_where_nobody_is() {
     let same = client.run(&format!("SLAVEOF 127.0.0.1 {}", port.number));
     assert_eq!(same, Value::simple("OK Already connected to specified master"));
     // Somebody comes.
-    let primary = Start::again(2, std::sync::Arc::new(super::super::harness::Folder::new()), std::sync::Arc::new(port));
+    let primary =
+        Start::again(2, std::sync::Arc::new(super::super::harness::Folder::new()), std::sync::Arc::new(port));
     let primary = primary.args(&["--repl-diskless-sync-delay", "0"]).run();
     primary.client().ok("SET b 2");
     node.await_up();

@@ -35,7 +35,8 @@ fn without_its_primary_a_replica_may_be_silent() {
     assert_eq!(client.run("GET a"), Value::bulk("1"));
     proxy.close(true);
     proxy.cut();
-    let down = Value::error("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+    let down =
+        Value::error("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
     eventually("it is silent", || client.run("GET a") == down);
     for allowed in ["PING x", "INFO", "CONFIG GET port", "ROLE", "CLIENT LIST", "SELECT 0"] {
         let reply = client.run(allowed);
@@ -77,7 +78,10 @@ fn a_replica_may_be_written_to() {
     let replica = Node::follower(2, primary.address(), &[]);
     replica.await_up();
     let mut client = replica.client();
-    assert_eq!(client.run("SET own 1"), Value::error("READONLY You can't write against a read only replica."));
+    assert_eq!(
+        client.run("SET own 1"),
+        Value::error("READONLY You can't write against a read only replica.")
+    );
     client.ok("MULTI");
     assert!(client.run("SET own 1").is_error());
     assert!(client.run("EXEC").text().starts_with("EXECABORT"));
@@ -116,7 +120,8 @@ fn what_has_expired_is_hidden_until_the_primary_says_so() {
 #[test]
 fn a_primary_without_memory() {
     let primary = Node::start(2, &["--maxmemory", "12mb", "--maxmemory-policy", "noeviction"]);
-    let replica = Node::follower(2, primary.address(), &["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-random"]);
+    let replica =
+        Node::follower(2, primary.address(), &["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-random"]);
     replica.await_up();
     let mut client = primary.client();
     let mut number = 0;

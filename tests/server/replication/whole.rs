@@ -36,7 +36,10 @@ fn readers_see_whole_transactions(primary_shards: u16, replica_shards: u16) {
                 while !stop.load(Ordering::Relaxed) {
                     for (number, newest) in newest.iter_mut().enumerate() {
                         let Some(found) = numbers(&mut client, &group(number)) else { continue };
-                        assert!(found.iter().all(|value| *value == found[0]), "half a transaction: {found:?}");
+                        assert!(
+                            found.iter().all(|value| *value == found[0]),
+                            "half a transaction: {found:?}"
+                        );
                         assert!(found[0] >= *newest, "time goes back");
                         *newest = found[0];
                         looks[0].fetch_add(1, Ordering::Relaxed);
