@@ -5,9 +5,6 @@
 //! open, and in a stream of ours database 0 is selected and no part announced. So nothing is ever cut within MULTI and
 //! EXEC, nor between the SELECT there and the SELECT back of a record of another database. PING is a record like any.
 //!
-//! A stock Redis's stream has no annotations, and a SELECT holds for all that follows: there one may stop after every
-//! command outside MULTI and EXEC, if the database (`FlowReader::db`) is remembered, too.
-//!
 //! Invariants: the items' bytes are the stream's without its annotations; what they are does not depend on the pieces
 //! in which the stream comes, but for where runs end; what is kept is what was fed and not handed out.
 //!
@@ -56,7 +53,8 @@ pub enum Item<'a> {
 #[derive(Debug)]
 pub struct FlowReader {
     scanner: Scanner,
-    dialect: Dialect,
+    /// Whose journal it is.
+    shard: ShardId,
     /// What comes before this was handed out.
     taken: Position,
     /// Records from there to here are whole, and were not handed out. A raw position.
@@ -65,19 +63,9 @@ pub struct FlowReader {
     is_open: bool,
     /// The database that is selected where the scanner stands.
     selected: DbIndex,
-    /// The same at `whole`.
-    db: DbIndex,
     /// A part that was announced and has not ended.
     part: Option<Announced>,
     damage: Option<Damage>,
-}
-
-#[derive(Debug)]
-enum Dialect {
-    /// A journal's, of this shard.
-    Journal(ShardId),
-    /// A stock Redis's.
-    Stock,
 }
 
 #[derive(Debug)]
@@ -102,23 +90,14 @@ impl FlowReader {
     pub fn new(shard: ShardId, at: Position) -> Self {
         FlowReader {
             scanner: Scanner::new(at.raw),
-            dialect: Dialect::Journal(shard),
+            shard,
             taken: at,
             whole: at.raw,
             is_open: false,
             selected: DbIndex(0),
-            db: DbIndex(0),
             part: None,
             damage: None,
         }
-    }
-
-    /// Reads a stock Redis's stream from this offset on, where this database is selected. Raw positions are offsets.
-    pub fn stock(at: Offset, db: DbIndex) -> Self {
-        let mut reader = FlowReader::new(ShardId(0), Position { raw: at.0, offset: at });
-        reader.dialect = Dialect::Stock;
-        (reader.selected, reader.db) = (db, db);
-        reader
     }
 
     /// The next bytes of the stream.
@@ -175,11 +154,6 @@ impl FlowReader {
         self.taken
     }
 
-    /// The database that is selected at `position`: always 0 in a stream of ours.
-    pub fn db(&self) -> DbIndex {
-        self.db
-    }
-
     fn run_bytes(&self) -> usize {
         (self.whole - self.taken.raw) as usize
     }
@@ -198,7 +172,7 @@ impl FlowReader {
 
     fn take_part(&mut self, part: Announced, to: u64) -> Item<'_> {
         let Announced { txn, records } = part;
-        let is_first = matches!(self.dialect, Dialect::Journal(shard) if txn.shards.first() == Some(&shard));
+        let is_first = txn.shards.first() == Some(&self.shard);
         self.whole = self.scanner.at();
         self.taken.raw = self.whole;
         self.taken.offset.0 += to - records + if is_first { FRAME_BYTES as u64 } else { 0 };
@@ -218,9 +192,6 @@ impl FlowReader {
 
     /// An annotation that stands here.
     fn note(&mut self, at: u64, len: usize) -> Result<(), &'static str> {
-        if matches!(self.dialect, Dialect::Stock) {
-            return Err("a command must begin with '*'");
-        }
         if self.whole != at && self.part.is_none() || self.is_open {
             return Err("an annotation within a record");
         }
@@ -283,12 +254,8 @@ impl FlowReader {
 
     /// What was read is whole, unless something is open.
     fn settle(&mut self) {
-        let is_between = match self.dialect {
-            Dialect::Journal(_) => self.selected == DbIndex(0) && self.part.is_none(),
-            Dialect::Stock => true,
-        };
-        if is_between && !self.is_open {
-            (self.whole, self.db) = (self.scanner.at(), self.selected);
+        if self.selected == DbIndex(0) && self.part.is_none() && !self.is_open {
+            self.whole = self.scanner.at();
         }
     }
 }
@@ -444,34 +411,6 @@ mod tests {
         assert_eq!(reader.position(), at);
         reader.feed(&stream(&["EXEC"]));
         assert!(matches!(reader.next(), Ok(Some(Item::Part { .. }))));
-    }
-
-    #[test]
-    fn a_stock_stream_is_cut_outside_multi_wherever_its_database_is() {
-        let lines = ["SELECT 5", "SET a 1", "REPLCONF GETACK *", "MULTI", "SELECT 6", "DEL a", "EXEC"];
-        let bytes = stream(&lines);
-        let at = Offset(77);
-        let (found, damage) = items(FlowReader::stock(at, DbIndex(3)), &bytes, bytes.len());
-        let end = 77 + bytes.len() as u64;
-        assert_eq!((found, damage), (vec![(lines.join(", "), end, end)], Ok(())));
-        let mut reader = FlowReader::stock(at, DbIndex(3));
-        let mut seen = Vec::new();
-        for line in lines {
-            assert_eq!(reader.next(), Ok(None));
-            reader.feed(&stream(&[line]));
-            if let Some(item) = reader.next().unwrap() {
-                let Item::Plain { bytes, .. } = item else { panic!("{item:?}") };
-                seen.push((shown(bytes), 0));
-            }
-            seen.extend(seen.is_empty().then(Default::default));
-            seen.last_mut().unwrap().1 = reader.db().0;
-        }
-        let multi = lines[3..].join(", ");
-        let expected = [("SELECT 5", 5), ("SET a 1", 5), ("REPLCONF GETACK *", 5), (multi.as_str(), 6)];
-        assert_eq!(seen, expected.map(|(line, db)| (line.to_owned(), db)));
-        // Not even a remark.
-        let (_, damage) = items(FlowReader::stock(at, DbIndex(3)), b"#TS:1\r\n", 1);
-        assert_eq!(damage, Err(Damage { offset: 77, reason: "a command must begin with '*'" }));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! * `backlog`: the last bytes of a stream, for replicas that come back and for those that are slow;
 //! * `replicas`: what a primary knows of its replicas;
 //! * `flow`: what comes in a stream, divided into records and parts of transactions over several shards;
+//! * `payload`, `stock`: a snapshot, and then the stream, as a stock Redis sends them;
 //! * `collect`: these transactions put together, and several streams into one.
 //!
 //! Not here: the connections and who runs what was received (`host::replication`).
@@ -21,4 +22,6 @@ pub mod collect;
 pub mod flow;
 pub mod handshake;
 pub mod history;
+pub mod payload;
 pub mod replicas;
+pub mod stock;

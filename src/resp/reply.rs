@@ -28,6 +28,21 @@ pub fn value_end(bytes: &[u8]) -> Option<usize> {
     (at <= bytes.len()).then_some(at)
 }
 
+/// The first error in a row of replies, in whatever depth: its line.
+pub fn first_error(bytes: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    while let Some(&kind) = bytes.get(at) {
+        let line_end = memchr::memchr(b'\n', &bytes[at..])? + at + 1;
+        at = match kind {
+            b'-' => return bytes.get(at..line_end - 2),
+            // Its elements are looked at one by one.
+            b'*' | b'~' | b'>' | b'%' | b'|' => line_end,
+            _ => at + value_end(&bytes[at..])?,
+        };
+    }
+    None
+}
+
 /// The integer that `bytes` hold as a `:` reply.
 pub fn as_int(bytes: &[u8]) -> Option<i64> {
     let line = bytes.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
@@ -69,6 +84,31 @@ impl<'a> Iterator for Elements<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_found_and_what_looks_like_one_is_not() {
+        assert_eq!(first_error(b"+OK\r\n$4\r\na\n-b\r\n:1\r\n"), None);
+        assert_eq!(first_error(b"*2\r\n+OK\r\n*1\r\n-ERR x\r\n-ERR y\r\n"), Some(&b"-ERR x"[..]));
+        assert_eq!(first_error(b"$-1\r\n-ERR z\r\n"), Some(&b"-ERR z"[..]));
+        assert_eq!(first_error(b""), None);
+        assert_eq!(first_error(b"-\r\n"), Some(&b"-"[..]));
+        assert_eq!(first_error(b"-\n"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn errors_are_told_from_data() {
+        let error: &[u8] = b"-ERR no";
+        for (replies, found) in [
+            (&b""[..], None),
+            (b"+OK\r\n:-5\r\n$2\r\n-5\r\n$-1\r\n*-1\r\n", None),
+            (b"$8\r\na\r\n-ERR \r\n*2\r\n$0\r\n\r\n+-x\r\n", None),
+            (b"-ERR no\r\n+OK\r\n", Some(error)),
+            (b"*3\r\n+OK\r\n$4\r\n\n-X\n\r\n-ERR no\r\n", Some(error)),
+            (b"$-1\r\n-ERR no\r\n", Some(error)),
+        ] {
+            assert_eq!(first_error(replies), found, "{}", replies.escape_ascii());
+        }
+    }
 
     #[test]
     fn values_end_where_they_should() {

@@ -2,7 +2,7 @@
 //! whatever pieces the bytes come, whoever goes on after an item reads the same, and nothing is applied that is not
 //! whole.
 
-use ringward::base::ids::{DbIndex, Offset, ShardId};
+use ringward::base::ids::ShardId;
 use ringward::journal::{Damage, Reader, Txn};
 use ringward::replication::collect::{write_merged, Collector};
 use ringward::replication::flow::{FlowReader, Item, Position};
@@ -12,27 +12,26 @@ use ringward::replication::flow::{FlowReader, Item, Position};
 struct Outcome {
     /// Parts, and between them the records as one piece.
     items: Vec<(Option<Txn>, Vec<u8>)>,
-    /// Where one could stop, and the database that was selected there.
-    ends: Vec<(Position, DbIndex)>,
+    /// Where one could stop.
+    ends: Vec<Position>,
     end: Position,
     damage: Option<Damage>,
 }
 
 /// Checks a stream.
 pub(crate) fn check(stream: &[u8]) {
-    let journal = |at| FlowReader::new(ShardId(1), at);
-    check_as(stream, &|at, _| journal(at));
-    check_as(stream, &|at, db| FlowReader::stock(at.offset, db));
+    check_pieces(stream);
     check_collected(stream);
 }
 
-fn check_as(stream: &[u8], reader: &dyn Fn(Position, DbIndex) -> FlowReader) {
-    let whole = read(reader(Position::default(), DbIndex(0)), &[stream]);
+fn check_pieces(stream: &[u8]) {
+    let reader = |at| FlowReader::new(ShardId(1), at);
+    let whole = read(reader(Position::default()), &[stream]);
     assert!(whole.end.raw <= stream.len() as u64 && whole.end.offset.0 <= whole.end.raw);
     let mut one_by_one = Vec::new();
     for len in [1, 2, 3, 7, 16] {
         let pieces: Vec<_> = stream.chunks(len).collect();
-        let outcome = read(reader(Position::default(), DbIndex(0)), &pieces);
+        let outcome = read(reader(Position::default()), &pieces);
         assert_eq!((&outcome.items, outcome.end), (&whole.items, whole.end), "pieces of {len}");
         assert_eq!(outcome.damage, whole.damage, "pieces of {len}");
         if len == 1 {
@@ -41,10 +40,10 @@ fn check_as(stream: &[u8], reader: &dyn Fn(Position, DbIndex) -> FlowReader) {
     }
     // Bytes that come one by one show every place at which one may stop.
     assert!(whole.ends.iter().all(|end| one_by_one.contains(end)));
-    for (end, db) in one_by_one {
+    for end in one_by_one {
         let (before, after) = stream.split_at(end.raw as usize);
-        let before = read(reader(Position::default(), DbIndex(0)), &[before]);
-        let after = read(reader(end, db), &[after]);
+        let before = read(reader(Position::default()), &[before]);
+        let after = read(reader(end), &[after]);
         assert_eq!((before.end, before.damage), (end, None));
         assert_eq!((after.end, after.damage), (whole.end, whole.damage));
         let mut items = before.items;
@@ -54,7 +53,7 @@ fn check_as(stream: &[u8], reader: &dyn Fn(Position, DbIndex) -> FlowReader) {
 }
 
 fn read(mut reader: FlowReader, pieces: &[&[u8]]) -> Outcome {
-    let (mut items, mut ends, mut damage) = (Vec::new(), vec![(reader.position(), reader.db())], None);
+    let (mut items, mut ends, mut damage) = (Vec::new(), vec![reader.position()], None);
     'pieces: for piece in pieces {
         reader.feed(piece);
         loop {
@@ -74,9 +73,9 @@ fn read(mut reader: FlowReader, pieces: &[&[u8]]) -> Outcome {
                     break 'pieces;
                 }
             }
-            ends.push((reader.position(), reader.db()));
+            ends.push(reader.position());
         }
-        ends.push((reader.position(), reader.db()));
+        ends.push(reader.position());
     }
     ends.dedup();
     Outcome { items, ends, end: reader.position(), damage }
@@ -142,7 +141,7 @@ fn check_collected(stream: &[u8]) {
         let all_clear = (0..3).all(|shard| collector.is_clear(shard));
         assert_eq!(all_clear, collector.held_bytes() == 0);
         assert!(all_clear || collector.missing().is_some());
-        let stock = read(FlowReader::stock(Offset(0), DbIndex(0)), &[&merged]);
-        assert_eq!((stock.end.raw, stock.damage), (merged.len() as u64, None));
+        // Whoever reads it as a stock replica does comes to the same end.
+        super::stock::check_sound(&merged);
     }
 }

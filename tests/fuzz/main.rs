@@ -7,6 +7,7 @@ mod decoder;
 mod flow;
 mod journal;
 mod rdb;
+mod stock;
 
 use std::panic::AssertUnwindSafe;
 
@@ -103,6 +104,24 @@ fn flows_are_read_and_collected_the_same_however_the_bytes_come() {
     let steps = number_from_env("RINGWARD_STEPS", 3000);
     println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
     run(FLOWS, seed, steps, flow::check);
+}
+
+/// What a stock primary sends: payloads, and streams that between them have every form of item.
+const STOCK: &[&[u8]] = &[
+    b"*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n",
+    b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n*1\r\n$4\r\nPING\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n4\r\n*1\r\n$4\r\nEXEC\r\n",
+    b"*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*1\r\n$8\r\nREPLCONF\r\n",
+    b"\n\n$5\r\nabcdefgh",
+    b"$EOF:0123456789012345678901234567890123456789\r\nabc0123450123456789012345678901234567890123456789*1",
+];
+
+#[test]
+fn what_a_stock_primary_sends_is_read_the_same_however_the_bytes_come() {
+    let seed = number_from_env("RINGWARD_SEED", u64::from(std::process::id()));
+    let steps = number_from_env("RINGWARD_STEPS", 3000);
+    println!("RINGWARD_SEED={seed} RINGWARD_STEPS={steps}");
+    run(STOCK, seed, steps, stock::check);
 }
 
 fn run(seeds: &[&[u8]], seed: u64, steps: u64, check: fn(&[u8])) {

@@ -19,6 +19,7 @@ mod money;
 mod moves;
 mod persistence;
 mod protocol;
+mod psync_in;
 mod psync_out;
 mod pubsub;
 mod rdb;

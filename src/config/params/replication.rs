@@ -42,7 +42,7 @@ section! {
             replica_ignore_disk_write_errors: bool = false, (), MUTABLE, Later(5);
         /// What a replica does when a replicated command fails.
         "propagation-error-behavior" =>
-            propagation_error_behavior: PropagationError = PropagationError::Ignore, (), MUTABLE, Later(5);
+            propagation_error_behavior: PropagationError = PropagationError::Ignore, (), MUTABLE, Live;
         /// How much a replica may miss and still catch up without a full sync.
         "repl-backlog-size" => repl_backlog_bytes: u64 = 1 << 20, bytes(1, LONG_MAX), MUTABLE, Live;
         /// How long that is kept without any replica; 0 is for ever.

@@ -11,6 +11,7 @@
 //! everywhere, which is also when they count as applied. Transactions over several shards go to core 0 instead, and
 //! whatever stands behind them (`replication::collect`): there they run whole, in one transaction of this node's.
 
+use super::foreign::Foreign;
 use super::{ReplicationMail, Stream};
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::num::parse_u64;
@@ -22,6 +23,7 @@ use crate::journal::{Sink, Txn};
 use crate::replication::collect::{Collector, Detour, Reached, Unit};
 use crate::replication::flow::{FlowReader, Item, Position};
 use crate::replication::handshake::{write_auth, FlowHead, Introduction, Lines};
+use crate::resp::reply;
 use crate::session::session::Peer;
 use crate::session::State;
 use crate::storage::op::{FileId, JobTag, Outcome, Owner};
@@ -199,6 +201,7 @@ impl<T: Ticks> Host<T> {
         if let Some(collecting) = self.take_collecting() {
             self.end_applier(collecting.applier);
         }
+        self.end_foreign();
     }
 
     fn close_link(&mut self, session: Option<u32>) {
@@ -211,7 +214,7 @@ impl<T: Ticks> Host<T> {
         self.replication.conducting.as_mut()?.upstream.as_mut()?.collecting.take()
     }
 
-    fn end_applier(&mut self, applier: Option<u32>) {
+    pub(super) fn end_applier(&mut self, applier: Option<u32>) {
         if let Some(index) = applier {
             self.disconnected(index);
         }
@@ -393,6 +396,7 @@ impl<T: Ticks> Host<T> {
 
     /// A job on a part's file has ended.
     pub(in crate::host) fn part_done(&mut self, outcome: Outcome) {
+        let Some(outcome) = self.foreign_part_done(outcome) else { return };
         let number = outcome.tag.place;
         let found = self.replication.flows.iter().position(|flow| flow.order.number == number);
         let Some(at) = found else { return };
@@ -441,7 +445,7 @@ impl<T: Ticks> Host<T> {
         self.refresh_mirrors();
     }
 
-    fn connect_applier(&mut self) -> u32 {
+    pub(super) fn connect_applier(&mut self) -> u32 {
         let index =
             self.connect_internal(Peer { addr: "primary".to_owned(), local: true, ..Peer::default() });
         if let Some(session) = self.session(index) {
@@ -451,19 +455,17 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Whether a session that applies has run everything that it was given.
-    fn is_applied(&mut self, applier: Option<u32>) -> bool {
+    pub(super) fn is_applied(&mut self, applier: Option<u32>) -> bool {
         let Some(session) = applier.and_then(|index| self.session(index)) else { return true };
         if session.state != State::Open || session.replies.waiting() > 0 || !session.input.is_empty() {
             return false;
         }
         let out = &mut session.replies.out;
-        if let Some(line) = first_error(out) {
-            tracing::error!(
-                "== CRITICAL == This replica has answered its primary with an error: '{}'",
-                String::from_utf8_lossy(line)
-            );
-        }
+        let refused = reply::first_error(out).map(|line| String::from_utf8_lossy(line).into_owned());
         out.clear();
+        if let Some(refused) = refused {
+            self.refused_by_replica(refused);
+        }
         true
     }
 
@@ -662,6 +664,7 @@ impl<T: Ticks> Host<T> {
         {
             collecting.is_stopping = true;
         }
+        self.foreign().into_iter().for_each(Foreign::stop);
     }
 
     /// Nothing more is begun for a while, or again.
@@ -672,6 +675,7 @@ impl<T: Ticks> Host<T> {
         {
             collecting.is_stopping = is_paused;
         }
+        self.foreign().into_iter().for_each(|foreign| foreign.pause(is_paused));
     }
 
     /// The shards were cut.
@@ -688,49 +692,11 @@ impl<T: Ticks> Host<T> {
         });
         self.replication.flows.iter().all(|flow| flow.running.is_none())
             && collecting.is_none_or(|collecting| collecting.running.is_empty())
+            && self.foreign().is_none_or(|foreign| foreign.is_idle())
     }
-}
-
-/// The first error among replies, also inside that of EXEC. What stands in a bulk string is data, whatever it looks
-/// like.
-fn first_error(replies: &[u8]) -> Option<&[u8]> {
-    let mut rest = replies;
-    while let Some(end) = memchr::memchr(b'\n', rest) {
-        let (line, after) = rest.split_at(end + 1);
-        let line = line.strip_suffix(b"\r\n").unwrap_or(line);
-        rest = match line.first() {
-            Some(b'-') => return Some(line),
-            // None of them is longer than what is here; a null has no bytes, and no end either.
-            Some(b'$') => {
-                parse_u64(&line[1..]).map_or(after, |len| after.get(len as usize + 2..).unwrap_or_default())
-            }
-            _ => after,
-        };
-    }
-    None
 }
 
 fn write_join(order: &FlowOrder, out: &mut Vec<u8>) {
     let at = order.at.map_or_else(|| "-1".to_owned(), |at| at.raw.to_string());
     out.command(["REPLCONF", "flow", &order.meeting.to_string(), &order.number.to_string(), &at]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_error;
-
-    #[test]
-    fn errors_are_told_from_data() {
-        let error: &[u8] = b"-ERR no";
-        for (replies, found) in [
-            (&b""[..], None),
-            (b"+OK\r\n:-5\r\n$2\r\n-5\r\n$-1\r\n*-1\r\n", None),
-            (b"$8\r\na\r\n-ERR \r\n*2\r\n$0\r\n\r\n+-x\r\n", None),
-            (b"-ERR no\r\n+OK\r\n", Some(error)),
-            (b"*3\r\n+OK\r\n$4\r\n\n-X\n\r\n-ERR no\r\n", Some(error)),
-            (b"$-1\r\n-ERR no\r\n", Some(error)),
-        ] {
-            assert_eq!(first_error(replies), found, "{}", replies.escape_ascii());
-        }
-    }
 }

@@ -266,6 +266,11 @@ impl<T: Ticks> Host<T> {
             if !is_up {
                 return Some(CommandError::new("NOMASTERLINK Can't SYNC while not connected with my master"));
             }
+            if self.replication.conducting.as_ref().is_some_and(|conducting| conducting.is_foreign_history) {
+                return Some(CommandError::new(
+                    "NOMASTERLINK A stock server's replica has none of its own yet",
+                ));
+            }
         }
         None
     }

@@ -6,6 +6,7 @@
 //!   sent, and `merging`, the one stream;
 //! * `upstream`: core 0 of a replica keeps the link to its primary;
 //! * `flows`: a replica's flows, from the snapshot to the records that are done again;
+//! * `foreign`: the same where the primary is a stock server;
 //! * `roles`: how a node becomes a replica, or a primary again;
 //! * `failover`: how it changes places with one of its replicas, and `farewell`: how it waits for them before it stops.
 //!
@@ -18,6 +19,7 @@ mod failover;
 mod farewell;
 mod feeds;
 mod flows;
+mod foreign;
 mod links;
 mod meetings;
 mod merging;
@@ -31,6 +33,7 @@ use self::failover::{Failover, QuietFor};
 use self::farewell::Farewell;
 pub(super) use self::feeds::Stream;
 use self::flows::Flow;
+use self::foreign::Foreign;
 use self::links::Stock;
 use self::meetings::Meetings;
 pub(super) use self::meetings::SyncRequest;
@@ -41,7 +44,7 @@ use self::upstream::Upstream;
 use super::host::Host;
 use super::mail::Rare;
 use super::query::Answer;
-use crate::base::ids::CoreId;
+use crate::base::ids::{CoreId, DbIndex};
 use crate::base::time::Ticks;
 use crate::config::PrimaryAddress;
 use crate::node::replication::{ReplicaLine, ReplicationReport};
@@ -49,6 +52,7 @@ use crate::node::save::Target;
 use crate::replication::flow::Position;
 use crate::replication::history::{History, ReplId};
 use crate::storage::plan::Plan;
+use crate::storage::save::SnapshotWriter;
 
 /// This core's share.
 pub(super) struct Replication {
@@ -61,6 +65,10 @@ pub(super) struct Replication {
     history: Option<ReplId>,
     /// As a replica with as many shards as its primary: its files have the primary's streams as they came.
     pub(super) mirrors: bool,
+    /// What of a primary's stream did not work here, as far as the log has it.
+    said: Vec<String>,
+    /// As a replica: whether the primary is a stock server, whose stream is none of ours.
+    is_foreign: bool,
     /// As a replica: how many streams the primary has.
     pub(super) stream_count: u16,
     /// As a replica: the flows on this core.
@@ -83,6 +91,14 @@ pub(super) struct Conducting {
     pub(super) meetings: Meetings,
     pub(super) stock: Stock,
     pub(super) upstream: Option<Upstream>,
+    /// What comes from a primary that is a stock server.
+    foreign: Option<Foreign>,
+    /// The database that is selected in its stream, up to where that is applied.
+    foreign_db: DbIndex,
+    /// Whether what is applied is a stock server's stream: it is no stream of ours.
+    is_foreign_history: bool,
+    /// A snapshot that was given up, until its file is gone.
+    stray_snapshot: Option<SnapshotWriter>,
     /// The change of role that is under way, and those that wait for it to end.
     change: Option<RoleChange>,
     failover: Option<Failover>,
@@ -138,8 +154,8 @@ pub enum ReplicationMail {
     History(Option<ReplId>),
     /// To all: what was loaded is there in its history, raw and offset of each stream.
     Restored(std::sync::Arc<[(u64, u64)]>),
-    /// To all: so many streams the primary has.
-    Streams(u16),
+    /// To all: so many streams the primary has, and whether it is a stock server.
+    Streams(u16, bool),
     /// To a core: open the flow of this number.
     OpenFlow(flows::FlowOrder),
     /// To all: end all flows.
@@ -182,6 +198,8 @@ impl Replication {
             streams,
             history: None,
             mirrors: false,
+            said: Vec::new(),
+            is_foreign: false,
             stream_count: 0,
             flows: Vec::new(),
             has_more: false,
@@ -205,6 +223,10 @@ impl Conducting {
             meetings: Meetings::default(),
             stock: Stock::default(),
             upstream: None,
+            foreign: None,
+            foreign_db: DbIndex(0),
+            is_foreign_history: false,
+            stray_snapshot: None,
             change: None,
             failover: None,
             farewell: None,
@@ -237,7 +259,11 @@ impl<T: Ticks> Host<T> {
             ReplicationMail::Open => self.open_as_primary(),
             ReplicationMail::History(id) => self.note_history(id),
             ReplicationMail::Restored(positions) => self.restore_positions(&positions),
-            ReplicationMail::Streams(count) => self.replication.stream_count = count,
+            ReplicationMail::Streams(count, is_foreign) => {
+                self.replication.stream_count = count;
+                self.replication.is_foreign = is_foreign;
+                self.refresh_mirrors();
+            }
             ReplicationMail::OpenFlow(order) => self.open_flow(order),
             ReplicationMail::CloseFlows => self.close_flows(),
             ReplicationMail::Continue => self.continue_flows(),
@@ -285,6 +311,9 @@ impl<T: Ticks> Host<T> {
         {
             self.pump_merging();
         }
+        if self.replication.conducting.as_ref().is_some_and(|conducting| conducting.foreign.is_some()) {
+            self.settle_foreign();
+        }
         if self.replication.streams.iter().any(|stream| stream.keeps()) {
             self.pump_feeds();
             self.trim_backlogs();
@@ -306,6 +335,7 @@ impl<T: Ticks> Host<T> {
             self.look_at_failover();
             self.look_at_farewell();
             self.tick_upstream();
+            self.tick_foreign();
         }
     }
 
@@ -313,7 +343,10 @@ impl<T: Ticks> Host<T> {
     pub(super) fn report_replication(&self) -> ReplicationReport {
         let mut report = ReplicationReport::default();
         for (place, stream) in self.replication.streams.iter().enumerate() {
-            report.offset += self.offset_of(place);
+            // Beside them a replica keeps some for parts of snapshots alone.
+            if !self.replication.is_replica || stream.number < self.replication.stream_count {
+                report.offset += self.offset_of(place);
+            }
             if let Some(backlog) = &stream.backlog {
                 report.has_backlog = true;
                 report.backlog_len += backlog.end() - backlog.first();

@@ -428,7 +428,9 @@ impl<T: Ticks> Host<T> {
         let applied: Vec<(u64, u64)> = conducting.applied.to_vec();
         let raws: Positions = applied.iter().map(|&(raw, _)| raw).collect();
         let offset: u64 = applied.iter().map(|&(_, offset)| offset).sum();
-        let is_continued = applied.len() == shards;
+        // A stock server's stream does not go on as one of ours.
+        let is_foreign = std::mem::take(&mut conducting.is_foreign_history);
+        let is_continued = applied.len() == shards && !is_foreign;
         match is_continued {
             true => conducting.history.shift(raws, offset, &mut self.rng),
             false => conducting.history = History::new(&mut self.rng),
@@ -535,7 +537,7 @@ impl<T: Ticks> Host<T> {
     pub(in crate::host) fn refresh_mirrors(&mut self) {
         let is_same = self.stream_count() == self.placement.len();
         let is_read_only = self.config.replication.replica_read_only;
-        let mirrors = self.replication.is_replica && is_same && is_read_only;
+        let mirrors = self.replication.is_replica && is_same && is_read_only && !self.replication.is_foreign;
         if mirrors != std::mem::replace(&mut self.replication.mirrors, mirrors) {
             self.refresh_recording();
             self.annotate_positions();

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::flows::{part_file, Collecting, FlowNews, FlowOrder};
+use super::foreign::SNAPSHOT_FILE;
 use super::roles::DrainFor;
 use super::ReplicationMail;
 use crate::base::ids::Offset;
@@ -54,12 +55,14 @@ pub(in crate::host) struct Upstream {
     /// What the primary wants to be told when it is applied, and what is being asked of the flows.
     wanted: Option<Positions>,
     answers: usize,
+    /// Whether what the primary has sent cannot be held here: neither is it asked for again at once, nor gone on with.
+    is_refused: bool,
     /// What was last said of why it does not work, so that the log is not filled with it.
     said: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LinkState {
+pub(super) enum LinkState {
     Waiting(MonoUs),
     Connecting,
     Greeting,
@@ -80,6 +83,8 @@ struct Meeting {
     id: ReplId,
     parts: u16,
     streams: u16,
+    /// Whether a stock server sends all over the link.
+    is_foreign: bool,
     flows: Vec<FlowState>,
 }
 
@@ -93,6 +98,9 @@ struct FlowState {
 
 /// A link that has failed is tried again after this (Redis: `replicationCron`).
 const RETRY_US: u64 = 1_000_000;
+
+/// The same where the primary's data cannot be held here: each try costs it a snapshot.
+const REFUSED_RETRY_US: u64 = 5_000_000;
 
 /// How often the primary is told how far this replica is (Redis: once a second).
 const ACK_EVERY_US: u64 = 1_000_000;
@@ -120,6 +128,7 @@ impl Upstream {
             acked: now,
             wanted: None,
             answers: 0,
+            is_refused: false,
             said: String::new(),
         }
     }
@@ -149,6 +158,33 @@ impl Upstream {
         self.session
     }
 
+    /// How far the link is.
+    pub(super) fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// What is asked to be gone on from.
+    pub(super) fn resume(&self) -> Option<&Resume> {
+        self.resume.as_ref()
+    }
+
+    /// Whether the primary is to be told something: not again within the time that lies between two words to it.
+    pub(super) fn is_ack_due(&mut self, now: MonoUs) -> bool {
+        let is_due = now.since(self.acked) >= ACK_EVERY_US;
+        if is_due {
+            self.acked = now;
+        }
+        is_due
+    }
+
+    /// A stock primary sends a snapshot; behind it the stream begins at this offset.
+    pub(super) fn begin_foreign_sync(&mut self, id: ReplId, offset: u64) {
+        self.state = LinkState::Receiving;
+        let stream = Some(Position { raw: offset, offset: Offset(offset) });
+        let flows = vec![FlowState { is_sent_part: true, stream, ..FlowState::default() }];
+        self.meeting = Some(Meeting { number: 0, id, parts: 1, streams: 1, is_foreign: true, flows });
+    }
+
     /// The primary.
     pub(super) fn address(&self) -> &PrimaryAddress {
         &self.address
@@ -171,6 +207,16 @@ impl Upstream {
                 false => None,
             },
             down_secs: self.down_since.filter(|_| !self.is_up()).map(|since| now.since(since) / 1_000_000),
+        }
+    }
+}
+
+impl Meeting {
+    /// Where a part of the snapshot is kept until it is loaded.
+    fn file(&self, flow: usize) -> PathBuf {
+        match self.is_foreign {
+            true => SNAPSHOT_FILE.into(),
+            false => part_file(flow as u16).into(),
         }
     }
 }
@@ -218,7 +264,10 @@ impl<T: Ticks> Host<T> {
             LinkState::Up if now.since(upstream.acked) >= ACK_EVERY_US => {
                 upstream.acked = now;
                 upstream.answers = 0;
-                self.tell_replication(|| ReplicationMail::AskApplied(None));
+                match self.foreign().is_some() {
+                    true => self.ack_foreign(),
+                    false => self.tell_replication(|| ReplicationMail::AskApplied(None)),
+                }
             }
             _ => {}
         }
@@ -266,7 +315,12 @@ impl<T: Ticks> Host<T> {
             }
             LinkEvent::Received(bytes) => {
                 upstream.heard = now;
-                upstream.lines.feed(bytes);
+                if self.foreign().is_some() {
+                    return self.foreign_received(bytes);
+                }
+                if let Some(upstream) = self.upstream() {
+                    upstream.lines.feed(bytes);
+                }
                 self.hear_upstream();
             }
         }
@@ -295,6 +349,11 @@ impl<T: Ticks> Host<T> {
                     upstream.demands = false;
                     self.failover_is_over();
                     self.welcomed(welcome);
+                    if self.foreign().is_some() {
+                        // From here on there are no more lines.
+                        let rest = self.upstream().map(|upstream| upstream.lines.take_rest());
+                        return self.foreign_received(&rest.unwrap_or_default());
+                    }
                 }
                 Err(reason) => {
                     if upstream.demands && handshake.awaits_welcome() {
@@ -320,20 +379,22 @@ impl<T: Ticks> Host<T> {
     }
 
     fn welcomed(&mut self, welcome: Welcome) {
+        let (number, id, parts, streams) = match welcome {
+            Welcome::Flows { number, id, parts, streams } => (number, id, parts, streams),
+            Welcome::Full { id, offset } => return self.begin_foreign_sync(id, offset),
+            Welcome::Continue { id } => return self.resume_foreign(id),
+        };
         let introduction = self.introduction();
         let Some(upstream) = self.upstream() else { return };
-        let Welcome::Flows { number, id, parts, streams } = welcome else {
-            return self.lose_upstream("A stock server cannot be the primary of this one yet".to_owned());
-        };
         let flows = parts.max(streams);
         upstream.state = LinkState::Joining;
         upstream.collecting = Some(Collecting::new(usize::from(streams)));
         let states = vec![FlowState::default(); usize::from(flows)];
-        upstream.meeting = Some(Meeting { number, id, parts, streams, flows: states });
+        upstream.meeting = Some(Meeting { number, id, parts, streams, is_foreign: false, flows: states });
         let (host, port) = (upstream.address.host.clone(), upstream.address.port);
         let resume = upstream.resume.clone().filter(|resume| resume.at.len() == usize::from(streams));
         let applied = self.applied_positions();
-        self.tell_replication(|| ReplicationMail::Streams(streams));
+        self.tell_replication(|| ReplicationMail::Streams(streams, false));
         for flow in 0..flows {
             let raw = resume.as_ref().and_then(|resume| resume.at.get(usize::from(flow)).copied());
             let offset = applied.get(usize::from(flow)).map_or(0, |&(_, offset)| offset);
@@ -413,7 +474,7 @@ impl<T: Ticks> Host<T> {
     }
 
     /// This node's data is of the primary's history from now on.
-    fn adopt_history(&mut self, id: ReplId, is_new: bool) {
+    pub(super) fn adopt_history(&mut self, id: ReplId, is_new: bool) {
         let Some(conducting) = &mut self.replication.conducting else { return };
         if is_new {
             conducting.history = History { id, before: None };
@@ -453,11 +514,13 @@ impl<T: Ticks> Host<T> {
             .enumerate()
             .filter_map(|(flow, state)| {
                 let bytes = state.stored?;
-                let path = PathBuf::from(part_file(flow as u16));
+                let path = meeting.file(flow);
                 Some(LoadFile { path, bytes, cut: 0, is_last: true })
             })
             .collect();
-        let load = match files.len() == shards && usize::from(meeting.streams) == shards {
+        let is_own = !meeting.is_foreign && files.len() == shards && usize::from(meeting.streams) == shards;
+        let is_foreign = meeting.is_foreign;
+        let load = match is_own {
             true => Load::OwnSnapshots(files),
             false => Load::ForeignSnapshots(files),
         };
@@ -475,6 +538,9 @@ impl<T: Ticks> Host<T> {
             notes: Vec::new(),
         });
         self.forget_aof();
+        if is_foreign {
+            self.tell_replication(|| ReplicationMail::Streams(1, true));
+        }
         self.tell_replication(|| ReplicationMail::Replace(plan.clone()));
     }
 
@@ -489,14 +555,19 @@ impl<T: Ticks> Host<T> {
         let id = meeting.id;
         let streams = meeting.flows.iter().filter_map(|state| state.stream);
         let applied = streams.map(|position| (position.raw, position.offset.0)).collect();
-        let ops = (0..meeting.flows.len())
-            .map(|flow| FileOp::Remove { path: part_file(flow as u16).into() })
-            .collect();
+        let ops = (0..meeting.flows.len()).map(|flow| FileOp::Remove { path: meeting.file(flow) }).collect();
         self.begin_jobs([Job { tag: JobTag { place: u16::MAX, owner: Owner::Sync }, ops }]);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         self.adopt_history(id, true);
         if let Some(conducting) = &mut self.replication.conducting {
             conducting.applied = applied;
+        }
+        let is_foreign = self.foreign().is_some();
+        if let (true, Some(&(_, offset))) = (is_foreign, self.applied_positions().first()) {
+            self.place_foreign_stream(Offset(offset));
+        }
+        if let Some(conducting) = &mut self.replication.conducting {
+            conducting.is_foreign_history = is_foreign;
         }
         if is_lost {
             return self.link_has_ended();
@@ -504,7 +575,7 @@ impl<T: Ticks> Host<T> {
         self.upstream_is_up();
     }
 
-    fn upstream_is_up(&mut self) {
+    pub(super) fn upstream_is_up(&mut self) {
         let now = self.now.mono;
         let Some(upstream) = self.upstream() else { return };
         upstream.state = LinkState::Up;
@@ -512,9 +583,21 @@ impl<T: Ticks> Host<T> {
         upstream.down_since = None;
         upstream.said = String::new();
         upstream.acked = now;
-        self.tell_replication(|| ReplicationMail::Apply);
-        self.tell_history(true);
-        self.tell_replication(|| ReplicationMail::AskApplied(None));
+        let is_foreign = self.foreign().is_some();
+        if let Some(conducting) = &mut self.replication.conducting {
+            conducting.is_foreign_history = is_foreign;
+        }
+        match is_foreign {
+            true => {
+                self.apply_foreign();
+                self.tell_history(true);
+            }
+            false => {
+                self.tell_replication(|| ReplicationMail::Apply);
+                self.tell_history(true);
+                self.tell_replication(|| ReplicationMail::AskApplied(None));
+            }
+        }
         self.tell_gate();
     }
 
@@ -539,6 +622,14 @@ impl<T: Ticks> Host<T> {
         let mut out = Vec::new();
         out.command(["REPLCONF", "ACK", &sum.to_string(), "AT", &write_positions(&positions)]);
         self.send_on_link(session, &out);
+    }
+
+    /// What a stock primary sends cannot be held here: the link is given up for a while.
+    pub(super) fn refuse_upstream(&mut self, reason: String) {
+        if let Some(upstream) = self.upstream() {
+            upstream.is_refused = true;
+        }
+        self.lose_upstream(reason);
     }
 
     /// The link is given up, and tried again later.
@@ -587,9 +678,29 @@ impl<T: Ticks> Host<T> {
         let Some(upstream) = &mut conducting.upstream else { return };
         upstream.collecting = None;
         upstream.applies = false;
-        upstream.state = LinkState::Waiting(MonoUs(now.0 + RETRY_US));
-        if !at.is_empty() {
+        let retry_us = if upstream.is_refused { REFUSED_RETRY_US } else { RETRY_US };
+        upstream.state = LinkState::Waiting(MonoUs(now.0 + retry_us));
+        if upstream.is_refused {
+            // What follows in the stream is the same as before: only another snapshot may help.
+            (upstream.is_refused, upstream.resume) = (false, None);
+        } else if !at.is_empty() {
             upstream.resume = Some(Resume { id, at, offset });
+        }
+    }
+}
+
+impl<T: Ticks> Host<T> {
+    /// The snapshot of a stock primary is here, of this length, and can be loaded.
+    pub(super) fn foreign_snapshot_is_here(&mut self, bytes: u64) {
+        let Some(upstream) = self.upstream() else { return };
+        let Some(meeting) = upstream.meeting.as_mut().filter(|_| upstream.state == LinkState::Receiving)
+        else {
+            return;
+        };
+        meeting.flows[0].stored = Some(bytes);
+        upstream.state = LinkState::Clearing;
+        if !self.is_saving() {
+            self.clear_for_sync();
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::base::ids::{DbIndex, Offset};
 use crate::base::prng::Prng;
 use crate::journal::{words, Annotation, Journal, Reader};
 use crate::replication::flow::{self, FlowReader, Position};
+use crate::replication::stock::{StockItem, StockReader};
 
 /// What a transaction touches.
 #[derive(Clone, Debug)]
@@ -472,14 +473,15 @@ proptest! {
         let mut expected = Data::new();
         written.iter().for_each(|written| expected.extend(written.data.clone()));
         prop_assert_eq!(data, expected);
-        let mut reader = FlowReader::stock(Offset(5), DbIndex(0));
+        let mut reader = StockReader::new(Offset(5), DbIndex(0), 16);
         reader.feed(&checked.merged);
-        let mut again = Vec::new();
-        while let Some(item) = reader.next().unwrap() {
-            let flow::Item::Plain { bytes, .. } = item else { panic!("{item:?}") };
+        let (mut again, mut at) = (Vec::new(), Offset(5));
+        while let Some(item) = reader.next(|_| true).unwrap() {
+            let StockItem::Run { bytes, end } = item else { panic!("{item:?}") };
             again.extend_from_slice(bytes);
+            at = end;
         }
-        prop_assert_eq!(reader.position(), Position { raw: 5 + total, offset: Offset(5 + total) });
+        prop_assert_eq!(at, Offset(5 + total));
         prop_assert!(again == checked.merged);
     }
 }

@@ -4,6 +4,9 @@
 
 #[path = "../../flow.rs"]
 mod flow;
+#[path = "../../stock.rs"]
+#[allow(dead_code, reason = "the fuzzer of flows uses a part of it")]
+mod stock;
 
 libfuzzer_sys::fuzz_target!(|stream: &[u8]| {
     if stream.len() <= 2048 {
