@@ -3,7 +3,8 @@
 //! * `saving`: a shard's share of a snapshot or a rewrite, from its cut to its file;
 //! * `conduct`: core 0 carries out what the conductor (`node::save`) orders, for all shards;
 //! * `holds`: replies that may not leave before what they tell of is on the disk;
-//! * `loading`: from the files to the data set, at start.
+//! * `loading`: from the files to the data set, at start;
+//! * `place`: where snapshots go, which may change.
 //!
 //! At the end of each pass the records of each shard go to its append-only file (`storage::aof`), which answers with
 //! jobs for the runtime; outcomes come in through `file_done`.
@@ -14,14 +15,18 @@
 mod conduct;
 mod holds;
 mod loading;
+mod place;
 mod saving;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use self::conduct::Conducting;
 pub(super) use self::loading::Loading;
+pub use self::place::Entered;
+use self::place::Place;
 use self::saving::Save;
 use super::host::Host;
 use super::mail::Rare;
@@ -66,8 +71,12 @@ pub(super) struct Persistence {
     pub(super) holds: bool,
     /// What cannot be written, for the gate and INFO.
     trouble: Trouble,
-    /// The folder of the append-only file.
+    /// The folder of the append-only file that begins next, or that is open.
     aof_folder: PathBuf,
+    /// Where snapshots go.
+    place: Place,
+    /// On core 0: CONFIG SETs that wait until the runtime has looked at a place.
+    entering: VecDeque<place::Entering>,
     /// Whether the process is to stop once all is on the disk.
     is_stopping: bool,
     /// While foreign logs are loaded: what the clock says, which commands that are done again do not see.
@@ -140,6 +149,8 @@ pub enum PersistMail {
     Whole(ShardId, (CoreId, u64)),
     /// To all: one shard more, or one less, has too many records waiting for the disk.
     Flooded(i32),
+    /// To all: snapshots go there from now on.
+    Place(Place),
     /// To all: CONFIG SET appendonly no.
     StopAof,
     /// To core 0: a shard's append-only file is closed, after `StopAof` or because its generation could not begin. What
@@ -152,7 +163,7 @@ pub enum PersistMail {
 }
 
 impl Persistence {
-    pub(super) fn new(id: CoreId, shards: usize, local: usize, plan: Option<&Plan>) -> Self {
+    pub(super) fn new(id: CoreId, shards: usize, local: usize, plan: Option<&Plan>, config: &Config) -> Self {
         Persistence {
             shards: (0..local).map(|_| ShardFiles::default()).collect(),
             jobs: Vec::new(),
@@ -166,6 +177,8 @@ impl Persistence {
             holds: false,
             trouble: Trouble::default(),
             aof_folder: plan.map(|plan| plan.aof_folder.clone()).unwrap_or_default(),
+            place: Place::of(config),
+            entering: VecDeque::new(),
             is_stopping: false,
             stopped_clock: None,
             flooded: 0,
@@ -482,6 +495,7 @@ impl<T: Ticks> Host<T> {
                     self.end_waits(Wait::Disk);
                 }
             }
+            PersistMail::Place(place) => self.change_place(place),
             PersistMail::StopAof => self.stop_aof(),
             PersistMail::Closed(removal) => self.conduct_closed(removal),
             PersistMail::Stop => self.stop_files(),

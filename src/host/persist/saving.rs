@@ -94,11 +94,10 @@ impl<T: Ticks> Host<T> {
         let tag = JobTag { place: place as u16, owner: Owner::Snapshot };
         let files = &mut self.persist.shards[place];
         debug_assert!(files.save.is_none(), "one save at a time");
-        let options = &self.config.persistence;
         let (target, name, path): (Target, String, PathBuf) = match cut {
             Cut::Snapshot { id } => {
-                let name = file_name(&options.dbfilename.to_string(), id, shard, self.placement.len() as u16);
-                let path = temporary(&name).into();
+                let name = file_name(&self.persist.place.dbfilename, id, shard, self.placement.len() as u16);
+                let path = self.persist.place.file(&temporary(&name));
                 (Target::Snapshot { id }, name, path)
             }
             Cut::Sync => {
@@ -228,7 +227,7 @@ impl<T: Ticks> Host<T> {
                 save.crc64 = keyspace.end_snapshot().map_or(0, |sink| sink.checksum());
                 save.stage = Stage::Ending;
                 writer.finish(match save.target {
-                    Target::Snapshot { .. } => Some(save.name.clone().into()),
+                    Target::Snapshot { .. } => Some(self.persist.place.file(&save.name)),
                     // The append-only file gives it its name, with the manifest.
                     Target::Rewrite { .. } | Target::Sync => None,
                     // It is read, and then removed, under the name that it has.

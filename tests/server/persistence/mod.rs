@@ -7,6 +7,7 @@
 //! * `leftovers`: what is needless, and when it goes.
 //! * `exchange`: files of a stock redis-server are loaded here, and ours there.
 //! * `loading`: what clients are told before the data is there.
+//! * `places`: other folders and names while the server runs.
 //! * `tools`: one file of a snapshot of all shards, and the way back.
 //!
 //! `RINGWARD_CRASHES` is how often the crash tests kill a server, all together.
@@ -17,6 +18,7 @@ mod faults;
 mod full;
 mod leftovers;
 mod loading;
+mod places;
 mod restart;
 mod tools;
 
