@@ -418,6 +418,7 @@ impl<T: Ticks> Host<T> {
                 self.config = config;
                 self.apply_config();
                 self.follow_appendonly();
+                self.look_at_line();
             }
             Query::ResetStats => self.reset_stats(),
             Query::Report => return Answer::Report(Box::new(self.report())),

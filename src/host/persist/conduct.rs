@@ -189,12 +189,15 @@ impl<T: Ticks> Host<T> {
         if let Some(session) = self.persist.conducting.as_ref().and_then(|conducting| conducting.session) {
             return session;
         }
-        let index =
-            self.connect_internal(Peer { addr: "internal".to_owned(), local: true, ..Peer::default() });
+        let index = self.connect_own();
         if let Some(conducting) = &mut self.persist.conducting {
             conducting.session = Some(index);
         }
         index
+    }
+
+    pub(super) fn connect_own(&mut self) -> u32 {
+        self.connect_internal(Peer { addr: "internal".to_owned(), local: true, ..Peer::default() })
     }
 
     /// Whether the cut is done; to be called at the end of a pass.
@@ -480,6 +483,7 @@ impl<T: Ticks> Host<T> {
             (false, Some(_)) if conducting.conductor.target().is_none() => {
                 conducting.set = None;
                 (conducting.closing, conducting.is_void) = (shards, false);
+                self.forget_marks();
                 self.tell_all(|| PersistMail::StopAof);
             }
             _ => {

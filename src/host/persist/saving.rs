@@ -133,6 +133,7 @@ impl<T: Ticks> Host<T> {
                 let Some(aof) = &self.persist.shards[place].aof else { return };
                 (Target::Rewrite { cut, begins }, String::new(), aof.folder().temporary_base())
             }
+            Cut::Mark => return self.mark_here(place),
         };
         let sink = self.sink(target);
         let keyspace = &mut self.shards[place].keyspace;
@@ -432,6 +433,8 @@ impl<T: Ticks> Host<T> {
                 self.persist.shards.iter_mut().for_each(|files| files.is_in_force = true);
                 self.refresh_recording();
                 self.refresh_holds();
+                // Its base has what clients wait for who came before it.
+                self.persist.has_progress = true;
             }
             Target::Rewrite { begins: Some(_), .. } => self.stop_aof(),
             _ => {}

@@ -9,6 +9,7 @@
 //! * `loading`: what clients are told before the data is there.
 //! * `places`: other folders and names while the server runs.
 //! * `tools`: one file of a snapshot of all shards, and the way back.
+//! * `waits`: WAIT and WAITAOF.
 //!
 //! `RINGWARD_CRASHES` is how often the crash tests kill a server, all together.
 
@@ -21,6 +22,7 @@ mod loading;
 mod places;
 mod restart;
 mod tools;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
