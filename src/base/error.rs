@@ -179,6 +179,8 @@ texts! {
     COUNT_NOT_POSITIVE = "ERR count should be greater than 0";
     /// To block for a time that is none.
     TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range";
+    /// To block for a time that is no whole number.
+    TIMEOUT_NOT_INTEGER = "ERR timeout is not an integer or out of range";
     /// To block into the past.
     TIMEOUT_NEGATIVE = "ERR timeout is negative";
     /// To block beyond the end of time.

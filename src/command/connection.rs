@@ -1,7 +1,7 @@
 //! The connection commands: rows only. The session runs most of them, since they are about its own state; what concerns
 //! other clients, the node.
 
-use super::spec::{Doc, Flags, Group, NodeOp, Run, SessionOp, Spec};
+use super::spec::{Categories, Doc, Flags, Group, NodeOp, Run, SessionOp, Spec};
 
 /// The rows of this family.
 pub static SPECS: &[Spec] = &[
@@ -52,6 +52,23 @@ pub static SPECS: &[Spec] = &[
     .flags(HANDSHAKE),
     session("select", 2, SessionOp::Select, "1.0.0", "O(1)", "Changes the connection's database.", "index")
         .flags(READY.with(Flags::FAST)),
+    wait(
+        "wait",
+        3,
+        SessionOp::Wait,
+        "3.0.0",
+        "Waits until so many replicas have what was written before.",
+        "numreplicas timeout",
+    ),
+    wait(
+        "waitaof",
+        4,
+        SessionOp::Waitaof,
+        "7.2.0",
+        "Waits until what was written before is in the append-only files of the server and of replicas.",
+        "numlocal numreplicas timeout",
+    )
+    .flags(Flags::NOSCRIPT),
 ];
 
 static CLIENT: &[Spec] = &[
@@ -212,6 +229,21 @@ const OWN: Flags = READY.with(Flags::NOSCRIPT);
 
 /// What a client may send at any time, authenticated or not.
 const HANDSHAKE: Flags = OWN.with(Flags::FAST).with(Flags::NO_AUTH).with(Flags::ALLOW_BUSY);
+
+/// A row of a command that waits for what was written; it is one of Redis's generic ones.
+const fn wait(
+    name: &'static str,
+    arity: i8,
+    op: SessionOp,
+    since: &'static str,
+    summary: &'static str,
+    syntax: &'static str,
+) -> Spec {
+    let doc = Doc { summary, since, group: Group::Generic, complexity: "O(1)", syntax };
+    Spec::new(name, arity, Run::Session(op), doc)
+        .categories(Categories::CONNECTION)
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+}
 
 const fn session(
     name: &'static str,

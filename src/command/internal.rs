@@ -30,6 +30,13 @@ pub static SPECS: &[Spec] = &[
     )
     .flags(Flags::READONLY.with(Flags::INTERNAL)),
     Spec::new(
+        "_mark",
+        1,
+        Run::Shard(mark, Spread::EveryOk),
+        doc("Marks all shards at one point, for those who wait until what was before it is on the disk.", ""),
+    )
+    .flags(Flags::READONLY.with(Flags::INTERNAL)),
+    Spec::new(
         "_share",
         -4,
         Run::Shard(share, Spread::EveryOk),
@@ -113,6 +120,13 @@ fn cut(ctx: &mut Ctx<'_, '_>, args: Args<'_>) -> Result<(), CommandError> {
         b"export" => Cut::Export { id: number, merging: generation },
         _ => Cut::Rewrite { cut: number, begins: (generation > 0).then_some(generation) },
     });
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// As `_cut`, but nothing is begun.
+fn mark(ctx: &mut Ctx<'_, '_>, _: Args<'_>) -> Result<(), CommandError> {
+    ctx.journal.cut(Cut::Mark);
     ctx.reply.ok();
     Ok(())
 }

@@ -153,6 +153,8 @@ pub enum SessionOp {
     Time,
     Unsubscribe,
     Unwatch,
+    Wait,
+    Waitaof,
     Watch,
 }
 

@@ -2,7 +2,16 @@
 
 use crate::base::error::CommandError;
 use crate::base::longdouble::LongDouble;
+use crate::base::num::parse_i64;
 use crate::base::time::UnixMs;
+
+/// Until when to wait, of a time in whole milliseconds (WAIT); `None` is for ever.
+///
+/// # Errors
+/// As for `deadline`.
+pub fn deadline_ms(timeout: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
+    later(parse_i64(timeout).ok_or(CommandError::TIMEOUT_NOT_INTEGER)?, now)
+}
 
 /// Until when to wait; `None` is for ever.
 ///
@@ -14,6 +23,10 @@ pub fn deadline(timeout: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandEr
         LongDouble::Infinite if timeout.starts_with(b"-") => i64::MIN,
         seconds => seconds.ceil_thousandfold(),
     };
+    later(wait_ms, now)
+}
+
+fn later(wait_ms: i64, now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
     match wait_ms {
         ..0 => Err(CommandError::TIMEOUT_NEGATIVE),
         0 => Ok(None),
@@ -27,6 +40,21 @@ pub fn deadline(timeout: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn milliseconds_become_a_deadline() {
+        let now = UnixMs(1_000_000);
+        for (timeout, expected) in [
+            ("0", Ok(None)),
+            ("5", Ok(Some(UnixMs(1_000_005)))),
+            ("-1", Err(CommandError::TIMEOUT_NEGATIVE)),
+            ("1.5", Err(CommandError::TIMEOUT_NOT_INTEGER)),
+            ("x", Err(CommandError::TIMEOUT_NOT_INTEGER)),
+            ("9223372036854775807", Err(CommandError::TIMEOUT_RANGE)),
+        ] {
+            assert_eq!(deadline_ms(timeout.as_bytes(), now), expected, "{timeout}");
+        }
+    }
 
     #[test]
     fn seconds_become_a_deadline() {

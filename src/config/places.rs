@@ -1,5 +1,7 @@
 //! Where things are: the addresses to listen on, the primary, the folder of files.
 
+use std::{os::unix::ffi::OsStrExt, path::Path};
+
 use super::{
     line::{quoted, quoted_if_needed},
     value::{joined, parse_c_integer, without_lone_empty, Arguments, Refusal, Text, Value, Written},
@@ -117,6 +119,12 @@ impl Value for Directory {
 
     fn lines(&self, _default: &Directory, (): &()) -> Vec<Written> {
         vec![Written::new(quoted(&self.0), true)]
+    }
+}
+
+impl From<&Path> for Directory {
+    fn from(path: &Path) -> Directory {
+        Directory(path.as_os_str().as_bytes().to_vec().into())
     }
 }
 

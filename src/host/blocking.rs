@@ -5,8 +5,9 @@ use smallvec::SmallVec;
 use super::batch::Flow;
 use super::host::Host;
 use super::mail::Rare;
+use super::persist::PersistMail;
 use super::txn::{Account, Accounts};
-use crate::base::ids::ShardId;
+use crate::base::ids::{CoreId, ShardId};
 use crate::base::key::shard_of_key;
 use crate::base::time::{Ticks, UnixMs};
 use crate::command::spec::{Run, Spec, Spread, Steps};
@@ -40,7 +41,7 @@ impl<T: Ticks> Host<T> {
             return self.start_txn(index, spec, spread, call);
         };
         let by = Server::Shard(shard);
-        let ticket = self.wait_for_keys(index, by, deadline(spec, call, self.now.unix_ms()));
+        let ticket = self.begin_block(index, by, deadline(spec, call, self.now.unix_ms()));
         self.post(self.placement[shard.index()], Rare::Block(shard, ticket, call.to_owned()));
         self.leave_if_at_end(index);
         match self.session(index).map(|session| session.state) {
@@ -49,8 +50,8 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// The session waits for keys from now on.
-    fn wait_for_keys(&mut self, index: u32, by: Server, deadline: Option<UnixMs>) -> Ticket {
+    /// The session waits for a reply from now on, and requests behind it wait with it.
+    pub(super) fn begin_block(&mut self, index: u32, by: Server, deadline: Option<UnixMs>) -> Ticket {
         let core = self.id;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else {
             unreachable!("a session that is gone sends nothing")
@@ -118,7 +119,7 @@ impl<T: Ticks> Host<T> {
         let blocked = self.session(ticket.session)?.blocked.as_deref_mut()?;
         match &mut blocked.by {
             Server::Core(attempts) if blocked.slot == ticket.slot => Some(attempts),
-            Server::Core(_) | Server::Shard(_) => None,
+            Server::Core(_) | Server::Shard(_) | Server::Line => None,
         }
     }
 
@@ -219,7 +220,7 @@ impl<T: Ticks> Host<T> {
             turns_seen: 0,
             ended: None,
         };
-        let ticket = self.wait_for_keys(index, Server::Core(Box::new(attempts)), deadline);
+        let ticket = self.begin_block(index, Server::Core(Box::new(attempts)), deadline);
         for (shard, places) in keys {
             self.post(self.placement[shard.index()], Rare::Wait(shard, ticket, places, kind));
         }
@@ -243,6 +244,9 @@ impl<T: Ticks> Host<T> {
             Server::Shard(shard) => {
                 let shard = *shard;
                 self.post(self.placement[shard.index()], Rare::StopWaiting(shard, ticket, end));
+            }
+            Server::Line => {
+                self.post(CoreId(0), Rare::Persist(PersistMail::EndAwait(ticket, end)));
             }
             Server::Core(attempts) if attempts.stage == Stage::Trying => attempts.ended = Some(end),
             Server::Core(attempts) => {

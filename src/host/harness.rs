@@ -3,12 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::batch::Received;
 use super::cron::ProcessInfo;
-use super::{Departure, Effect, Host, HostOptions, Mail, MemoryGauge};
+use super::{Departure, Effect, Entered, Host, HostOptions, Mail, MemoryGauge};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::base::prng::Prng;
@@ -18,6 +19,7 @@ use crate::config::{Asker, Config, ProtectedAction};
 use crate::session::session::Peer;
 use crate::storage::modeldisk::ModelDisk;
 use crate::storage::op::Job;
+use crate::storage::plan::{Plan, PlanOptions};
 
 /// A counter that goes on by one microsecond at each look, or by more where all is to take long.
 #[derive(Clone, Debug)]
@@ -96,6 +98,7 @@ impl Node {
             .collect();
         let mut config = Config::default().set(&pairs, Asker { is_local: true, is_loading: false }).unwrap();
         config.security.enable_debug_command = ProtectedAction::Yes;
+        config.security.enable_protected_configs = ProtectedAction::Yes;
         let options = HostOptions {
             id: CoreId(0),
             cores,
@@ -407,6 +410,11 @@ impl Node {
                     self.hosts[core].rewritten(session, Err("no disk".to_owned()));
                     moved = true;
                 }
+                Effect::Enter { dir, dbfilename } => {
+                    let result = self.look_at(dir, dbfilename);
+                    self.hosts[core].entered(result);
+                    moved = true;
+                }
                 Effect::Shutdown => self.is_shut_down = true,
                 Effect::Fail(reason) => self.failure = Some(reason),
                 Effect::Configured | Effect::Throttle(_) | Effect::Unthrottle(_) => {}
@@ -422,6 +430,22 @@ impl Node {
             self.take_output(core, index);
         }
         moved
+    }
+
+    /// What lies in a folder, of which there is none called `nonsense`.
+    fn look_at(&self, dir: PathBuf, dbfilename: String) -> Result<Entered, String> {
+        if dir.ends_with("nonsense") {
+            return Err("No such file or directory".to_owned());
+        }
+        let options = PlanOptions {
+            appendonly: false,
+            aof_folder: dir.join("appendonlydir").display().to_string(),
+            aof_name: "appendonly.aof".to_owned(),
+            dbfilename,
+            shards: 1,
+            keeps_history: false,
+        };
+        Ok(Entered { dir, plan: Plan::make(&self.disk, &options)? })
     }
 
     fn take_output(&mut self, core: usize, index: u32) {

@@ -1,6 +1,7 @@
 //! The state of one core, and the ways in and out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::batch::Batch;
@@ -113,6 +114,13 @@ pub enum Effect {
     Rewrite {
         /// Who asked.
         session: u32,
+    },
+    /// Look at the place that snapshots are to go to (CONFIG SET dir, dbfilename), then call `entered`.
+    Enter {
+        /// The folder.
+        dir: PathBuf,
+        /// What snapshots are called there.
+        dbfilename: String,
     },
 }
 
@@ -228,7 +236,8 @@ impl<T: Ticks> Host<T> {
             let options = command_options(&config);
             shards.push(Shard::new(shard, shard_count, table.clone(), keyspace, options, rng.next_u64()));
         }
-        let persist = super::persist::Persistence::new(id, placement.len(), shards.len(), plan.as_deref());
+        let persist =
+            super::persist::Persistence::new(id, placement.len(), shards.len(), plan.as_deref(), &config);
         let streams = shards.iter().map(|shard: &Shard| Stream::new(shard.id().0)).collect();
         let is_replica = config.replication.replicaof.0.is_some();
         let history = History::new(&mut rng);

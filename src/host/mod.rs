@@ -57,3 +57,4 @@ pub use host::{Effect, Host, HostOptions, Outstanding};
 pub use mail::Mail;
 pub use memory::MemoryGauge;
 pub use moves::{Departure, Errand};
+pub use persist::Entered;

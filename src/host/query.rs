@@ -340,21 +340,11 @@ impl<T: Ticks> Host<T> {
     /// A question has come.
     pub(super) fn take_query(&mut self, from: CoreId, number: u64, query: Query) {
         let answer = match query {
-            Query::SetConfig { pairs, asker } => {
-                let pairs: Vec<_> =
-                    pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
-                match self.config.set(&pairs, asker) {
-                    // The answer follows when all cores have it.
-                    Ok(config) => {
-                        self.warn_of_limit(&config);
-                        let cores = self.cores;
-                        let passed_on = self.begin(From::Core(from, number), Purpose::Ok, cores);
-                        self.send_all(passed_on, Query::Configure(Arc::new(config)));
-                        return;
-                    }
-                    Err(refusal) => Answer::Refused(refusal),
-                }
-            }
+            // The answer follows when all cores have it.
+            Query::SetConfig { pairs, asker } => match self.set_config((from, number), pairs, asker) {
+                None => return,
+                Some(refusal) => Answer::Refused(refusal),
+            },
             Query::Save(query) => match self.take_save_query((from, number), query) {
                 Some(answer) => answer,
                 // It follows when the save is over.
@@ -389,6 +379,13 @@ impl<T: Ticks> Host<T> {
         if number != UNANSWERED {
             self.post(from, Rare::Answer(number, answer));
         }
+    }
+
+    /// This is the configuration from now on, on all cores; then the asker is answered.
+    pub(super) fn configure_all(&mut self, (core, number): (CoreId, u64), config: Arc<Config>) {
+        let cores = self.cores;
+        let passed_on = self.begin(From::Core(core, number), Purpose::Ok, cores);
+        self.send_all(passed_on, Query::Configure(config));
     }
 
     /// The runtime has stopped the core as `Effect::Sleep` told it to.
@@ -427,6 +424,8 @@ impl<T: Ticks> Host<T> {
             Query::Configure(config) => {
                 self.config = config;
                 self.apply_config();
+                self.follow_appendonly();
+                self.look_at_line();
             }
             Query::ResetStats => self.reset_stats(),
             Query::Report => return Answer::Report(Box::new(self.report())),

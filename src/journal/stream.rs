@@ -90,7 +90,7 @@ impl Sink for Records {
     }
 }
 
-/// The point at which a shard is cut for a save: what was recorded before it is before the save.
+/// The point at which a shard is cut, for a save as a rule: what was recorded before it is before the save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// A snapshot with this number.
@@ -114,6 +114,8 @@ pub enum Cut {
         /// The generation that begins with it, if one does.
         begins: Option<u64>,
     },
+    /// Nothing: it is told where that is.
+    Mark,
 }
 
 /// See the module.

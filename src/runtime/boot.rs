@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
@@ -26,10 +26,10 @@ use super::{daemon, exchange, folder, log};
 use crate::base::ids::CoreId;
 use crate::base::key::KeyHasher;
 use crate::command::Table;
-use crate::config::{self, Command, Config, Invocation, LoadError, Loaded, Outside};
+use crate::config::{self, Command, Config, Directory, Invocation, LoadError, Loaded, Outside};
 use crate::host::cron::ProcessInfo;
-use crate::host::{Host, HostOptions, MemoryGauge};
-use crate::storage::plan::{Plan, PlanOptions};
+use crate::host::{Entered, Host, HostOptions, MemoryGauge};
+use crate::storage::plan::Plan;
 
 /// What all cores share: constants of this run, and numbers that one writes and others read now and then.
 pub struct Shared {
@@ -47,6 +47,7 @@ pub struct Shared {
     /// What each core tells of its memory.
     memory: Vec<SharedGauge>,
     config_file: Option<PathBuf>,
+    locks: Mutex<folder::Locks>,
     /// Why the data set could not be loaded, if so.
     failure: OnceLock<String>,
 }
@@ -80,6 +81,19 @@ impl Shared {
         let others = self.memory.iter().enumerate().filter(|&(other, _)| other != core.index());
         others.for_each(|(_, gauge)| sum.add(gauge.load()));
         sum
+    }
+
+    /// CONFIG SET dir, dbfilename: what lies there, which is this server's from now on.
+    ///
+    /// # Errors
+    /// The text for the client.
+    pub fn enter(&self, dir: &Path, dbfilename: &str, config: &Config) -> Result<Entered, String> {
+        let dir = folder::enter(dir)?;
+        if writes_by_itself(config) {
+            let mut locks = self.locks.lock().map_err(|_| "its locks are lost".to_owned())?;
+            locks.add(&dir, dbfilename).map_err(|error| error.to_string())?;
+        }
+        folder::look_at(dir, dbfilename, config)
     }
 
     /// CONFIG REWRITE: the file anew, by a temporary file in its folder and a rename, synced.
@@ -231,7 +245,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn start(invocation: &Invocation) -> Result<(), Refusal> {
     let all = Table::new(&[]).map_err(Refusal::Start)?;
-    let Loaded { config, warnings } =
+    let Loaded { mut config, warnings } =
         config::load(invocation, &Files { table: &all }).map_err(Refusal::Config)?;
     // The file's name must hold after the change of folder.
     let config_file = match &invocation.config_file {
@@ -241,6 +255,9 @@ fn start(invocation: &Invocation) -> Result<(), Refusal> {
     let dir = config.persistence.dir.0.as_path();
     std::env::set_current_dir(dir)
         .map_err(|error| Refusal::Start(format!("Can't chdir to '{}': {}", dir.display(), plain(&error))))?;
+    if let Ok(dir) = std::env::current_dir() {
+        config.persistence.dir = Directory::from(dir.as_path());
+    }
     let logfile = config.process.logfile.to_string();
     log::start(&logfile, config.process.loglevel)
         .map_err(|error| Refusal::Start(format!("Can't open the log file: {}", plain(&error))))?;
@@ -307,7 +324,7 @@ fn run_cores(
         *secret = getrandom::u64().map_err(|error| Refusal::Start(format!("no randomness: {error}")))?;
     }
     let [a, b, c, d, seed, run_id @ ..] = secrets;
-    let _lock = lock(&config)?;
+    let locks = Mutex::new(lock(&config)?);
     let plan = Arc::new(plan(&config, shards)?);
     let process = process_info(config_file.as_deref(), run_id);
     let config = Arc::new(config);
@@ -320,6 +337,7 @@ fn run_cores(
         maxclients: AtomicU32::new(config.clients.maxclients),
         memory: (0..cores).map(|_| SharedGauge::default()).collect(),
         config_file,
+        locks,
         failure: OnceLock::new(),
     });
     let mesh: Arc<Mesh<Post>> = Arc::new(Mesh::new(cores));
@@ -405,34 +423,31 @@ fn run_cores(
 }
 
 /// Keeps other servers from the files, if this one writes any by itself.
-fn lock(config: &Config) -> Result<Option<folder::Lock>, Refusal> {
-    let persistence = &config.persistence;
-    if persistence.save.0.is_empty() && !persistence.appendonly {
-        return Ok(None);
+fn lock(config: &Config) -> Result<folder::Locks, Refusal> {
+    let mut locks = folder::Locks::default();
+    if writes_by_itself(config) {
+        locks.add(Path::new("."), &config.persistence.dbfilename.to_string()).map_err(|error| {
+            let remedy = match error {
+                folder::LockError::Taken(..) => {
+                    ". Give this one another folder with --dir, other names with --dbfilename and --appenddirname, or \
+                     no files with --save '' --appendonly no"
+                }
+                folder::LockError::Failed(_) => "",
+            };
+            Refusal::Start(format!("{error}{remedy}"))
+        })?;
     }
-    folder::lock(Path::new("."), &persistence.dbfilename.to_string()).map(Some).map_err(|error| {
-        let remedy = match error {
-            folder::LockError::Taken(..) => {
-                ". Give this one another folder with --dir, other names with --dbfilename and --appenddirname, or no \
-                 files with --save '' --appendonly no"
-            }
-            folder::LockError::Failed(_) => "",
-        };
-        Refusal::Start(format!("{error}{remedy}"))
-    })
+    Ok(locks)
+}
+
+fn writes_by_itself(config: &Config) -> bool {
+    !config.persistence.save.0.is_empty() || config.persistence.appendonly
 }
 
 /// What is loaded. What is left over from something that did not come to its end is removed.
 fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
     let persistence = &config.persistence;
-    let options = PlanOptions {
-        appendonly: persistence.appendonly,
-        aof_folder: persistence.appenddirname.to_string(),
-        aof_name: persistence.appendfilename.to_string(),
-        dbfilename: persistence.dbfilename.to_string(),
-        shards,
-        keeps_history: persistence.aof_disable_auto_gc,
-    };
+    let options = folder::plan_options(config, &persistence.dbfilename.to_string(), shards);
     let plan = Plan::make(&folder::Disk(".".into()), &options).map_err(Refusal::Start)?;
     plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
     if persistence.appendonly {
@@ -443,7 +458,7 @@ fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
             ))
         })?;
     }
-    folder::keep(&plan.kept).map_err(Refusal::Start)?;
+    folder::keep(Path::new("."), &plan.kept).map_err(Refusal::Start)?;
     folder::remove_leftovers(&plan.leftovers);
     Ok(plan)
 }

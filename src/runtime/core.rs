@@ -592,6 +592,10 @@ impl Core {
                     std::thread::sleep(std::time::Duration::from_micros(us));
                     self.host.slept(asker, number);
                 }
+                Effect::Enter { dir, dbfilename } => {
+                    let result = self.shared.enter(&dir, &dbfilename, self.host.config());
+                    self.host.entered(result);
+                }
                 Effect::Rewrite { session } => {
                     let result = self.shared.rewrite_config(self.host.config());
                     self.host.rewritten(session, result);

@@ -8,7 +8,10 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::storage::plan::Folder;
+use super::boot::plain;
+use crate::config::Config;
+use crate::host::Entered;
+use crate::storage::plan::{Folder, Plan, PlanOptions};
 use crate::storage::snapshots::kept;
 
 /// A folder, from which paths start.
@@ -43,7 +46,71 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Held for as long as the server uses the folder's files.
-pub struct Lock(#[allow(dead_code, reason = "the kernel lets go of the lock when it is closed")] File);
+pub struct Lock {
+    path: PathBuf,
+    #[allow(dead_code, reason = "the kernel lets go of the lock when it is closed")]
+    file: File,
+}
+
+/// All locks that the server holds: one, or more if it has changed its folder. What is open in the one before is still
+/// written to.
+#[derive(Default)]
+pub struct Locks(Vec<Lock>);
+
+impl Locks {
+    /// Takes one more, unless it is held.
+    ///
+    /// # Errors
+    /// As for `lock`.
+    pub fn add(&mut self, folder: &Path, dbfilename: &str) -> Result<(), LockError> {
+        let path = absolute(folder).join(lock_name(dbfilename));
+        if self.0.iter().all(|held| held.path != path) {
+            self.0.push(lock(folder, dbfilename)?);
+        }
+        Ok(())
+    }
+}
+
+fn lock_name(dbfilename: &str) -> String {
+    format!(".{dbfilename}.lock")
+}
+
+fn absolute(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
+}
+
+/// A folder's whole path, if it can be entered.
+///
+/// # Errors
+/// It cannot: the system's words.
+pub fn enter(dir: &Path) -> Result<PathBuf, String> {
+    // Whether there is such a folder, and whether it may be searched.
+    fs::metadata(dir.join(".")).and_then(|_| dir.canonicalize()).map_err(|error| plain(&error))
+}
+
+/// What lies in a folder that snapshots are to go to.
+///
+/// # Errors
+/// It cannot be trusted: which file, and what is wrong with it.
+pub fn look_at(dir: PathBuf, dbfilename: &str, config: &Config) -> Result<Entered, String> {
+    let options = PlanOptions { appendonly: false, ..plan_options(config, dbfilename, 1) };
+    let plan = Plan::make(&Disk(dir.clone()), &options)?;
+    keep(&dir, &plan.kept)?;
+    Ok(Entered { dir, plan })
+}
+
+/// What the planner is to know of the configuration.
+pub fn plan_options(config: &Config, dbfilename: &str, shards: u16) -> PlanOptions {
+    let persistence = &config.persistence;
+    PlanOptions {
+        appendonly: persistence.appendonly,
+        aof_folder: persistence.appenddirname.to_string(),
+        aof_name: persistence.appendfilename.to_string(),
+        dbfilename: dbfilename.to_owned(),
+        shards,
+        keeps_history: persistence.aof_disable_auto_gc,
+    }
+}
 
 /// Why the lock is not to be had.
 #[derive(Debug)]
@@ -70,19 +137,18 @@ impl fmt::Display for LockError {
 /// # Errors
 /// Another server has it; or the folder cannot be written.
 pub fn lock(folder: &Path, dbfilename: &str) -> Result<Lock, LockError> {
-    let name = format!(".{dbfilename}.lock");
-    let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string();
-    let shown = shown.trim_end_matches("/.");
-    let file = File::create(folder.join(&name))
+    let (name, folder) = (lock_name(dbfilename), absolute(folder));
+    let (path, shown) = (folder.join(&name), folder.display());
+    let file = File::create(&path)
         .map_err(|error| LockError::Failed(format!("Can't write to the folder {shown}: {error}")))?;
     // SAFETY: the descriptor is open.
     let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
     if result == 0 {
-        return Ok(Lock(file));
+        return Ok(Lock { path, file });
     }
     let error = io::Error::last_os_error();
     Err(match error.raw_os_error() {
-        Some(libc::EWOULDBLOCK) => LockError::Taken(name, shown.to_owned()),
+        Some(libc::EWOULDBLOCK) => LockError::Taken(name, shown.to_string()),
         _ => LockError::Failed(format!("Can't lock {name} in {shown}: {error}")),
     })
 }
@@ -91,10 +157,11 @@ pub fn lock(folder: &Path, dbfilename: &str) -> Result<Lock, LockError> {
 ///
 /// # Errors
 /// One cannot be renamed: it would be removed later.
-pub fn keep(names: &[String]) -> Result<(), String> {
+pub fn keep(folder: &Path, names: &[String]) -> Result<(), String> {
     for name in names {
         let kept = kept(name);
-        fs::rename(name, &kept).map_err(|error| format!("Can't rename {name} to {kept}: {error}"))?;
+        fs::rename(folder.join(name), folder.join(&kept))
+            .map_err(|error| format!("Can't rename {name} to {kept}: {error}"))?;
     }
     Ok(())
 }

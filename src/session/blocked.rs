@@ -1,4 +1,5 @@
-//! A session that waits for keys: BLPOP and its kin.
+//! A session that waits for keys: BLPOP and its kin. One that waits for the disk or for replicas (WAIT) is blocked
+//! likewise.
 //!
 //! Where all its keys are on one shard, that shard has the command and serves the client. Else the session's core does:
 //! it tries the command as a transaction; if that finds nothing the client is put into the queues of its keys on all
@@ -30,6 +31,8 @@ pub enum Server {
     Shard(ShardId),
     /// The session's core.
     Core(Box<Attempts>),
+    /// Core 0, where those stand in line who wait for the disk and for replicas (WAIT, WAITAOF).
+    Line,
 }
 
 /// What the session's core knows of a command on several shards that has found nothing.

@@ -616,7 +616,8 @@ impl World {
                 | Effect::Shutdown
                 | Effect::Fail(_)
                 | Effect::Sleep { .. }
-                | Effect::Rewrite { .. } => {
+                | Effect::Rewrite { .. }
+                | Effect::Enter { .. } => {
                     unreachable!("the workload asks for no such thing")
                 }
             }

@@ -1,9 +1,7 @@
 //! Core 0 carries out what the conductor orders: cuts, manifests, answers; and how the server starts and stops.
 
-use std::path::PathBuf;
-
 use super::loading::{Phase, Summary};
-use super::{PersistMail, Trouble};
+use super::{PersistMail, Place, Trouble};
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, DbIndex, ShardId};
 use crate::base::time::{Now, Ticks};
@@ -37,16 +35,18 @@ pub(super) struct Conducting {
     /// What the manifest that is being written is of, and the files of a snapshot that it names.
     naming: Option<(Target, Vec<String>)>,
     /// The files of the snapshot that counts: the next one makes them needless.
-    snapshot: Vec<String>,
-    stock: Option<Replaced>,
+    pub(super) snapshot: Vec<String>,
+    pub(super) stock: Option<Replaced>,
+    /// Where snapshots go once nothing is being saved, and what was found there.
+    pub(super) next_place: Option<Box<(Place, Plan)>>,
     /// The generation in force, or that is being begun.
-    set: Option<AofSet>,
-    generation: u64,
+    pub(super) set: Option<AofSet>,
+    pub(super) generation: u64,
     /// The number of the newest cut.
     newest_cut: u64,
     troubles: Vec<Option<String>>,
     /// What removes the append-only file that was in force last, once the next one is; and what is in none any more.
-    old_logs: Vec<FileOp>,
+    pub(super) old_logs: Vec<FileOp>,
     needless: Vec<FileOp>,
     /// Shards whose append-only file is being closed: the next generation waits for them.
     closing: u16,
@@ -98,6 +98,7 @@ impl Conducting {
             naming: None,
             snapshot: plan.map(|plan| plan.snapshot.clone()).unwrap_or_default(),
             stock: plan.and_then(|plan| plan.stock),
+            next_place: None,
             set,
             generation: plan.map_or(0, |plan| plan.generation),
             newest_cut: 0,
@@ -134,7 +135,8 @@ impl<T: Ticks> Host<T> {
             Order::Name { target, files } => self.name(target, files),
             Order::Join { id, files } => self.join_export(id, files),
             Order::Discard(files) => {
-                let ops = files.into_iter().map(|file| FileOp::Remove { path: file.name.into() }).collect();
+                let path = |file: &SnapshotFile| self.persist.place.file(&file.name);
+                let ops = files.iter().map(|file| FileOp::Remove { path: path(file) }).collect();
                 self.persist.jobs.push(Job { tag: REMOVING, ops });
             }
             Order::Answer(asker, result) => self.answer_save(asker, result),
@@ -189,12 +191,15 @@ impl<T: Ticks> Host<T> {
         if let Some(session) = self.persist.conducting.as_ref().and_then(|conducting| conducting.session) {
             return session;
         }
-        let index =
-            self.connect_internal(Peer { addr: "internal".to_owned(), local: true, ..Peer::default() });
+        let index = self.connect_own();
         if let Some(conducting) = &mut self.persist.conducting {
             conducting.session = Some(index);
         }
         index
+    }
+
+    pub(super) fn connect_own(&mut self) -> u32 {
+        self.connect_internal(Peer { addr: "internal".to_owned(), local: true, ..Peer::default() })
     }
 
     /// Whether the cut is done; to be called at the end of a pass.
@@ -221,13 +226,14 @@ impl<T: Ticks> Host<T> {
         let file = FileId::first(NAMING);
         let ops = match target {
             Target::Snapshot { id } => {
-                let dbfilename = self.config.persistence.dbfilename.to_string();
-                let manifest = PathBuf::from(manifest_name(&dbfilename));
+                let place = &self.persist.place;
+                let manifest = place.file(&manifest_name(&place.dbfilename));
                 let set = SnapshotSet { id, files, replaces: conducting.stock };
                 let mut ops = replace(file, &manifest, set.text());
-                ops.extend(conducting.snapshot.iter().map(|name| FileOp::Remove { path: name.into() }));
+                let old = conducting.snapshot.iter().map(|name| place.file(name));
+                ops.extend(old.map(|path| FileOp::Remove { path }));
                 if conducting.stock.is_some() {
-                    ops.push(FileOp::Remove { path: dbfilename.into() });
+                    ops.push(FileOp::Remove { path: place.file(&place.dbfilename) });
                 }
                 ops
             }
@@ -235,7 +241,7 @@ impl<T: Ticks> Host<T> {
                 let folder = self.persist.aof_folder.clone();
                 let mut ops = vec![
                     FileOp::SyncFolder { path: folder.clone() },
-                    FileOp::SyncFolder { path: ".".into() },
+                    FileOp::SyncFolder { path: self.persist.place.folder() },
                 ];
                 ops.extend(replace(file, &folder.join(TOP_MANIFEST), set.text()));
                 ops
@@ -364,15 +370,22 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.tell_troubles();
+        self.settle_place();
         self.save_before_stop();
     }
 
-    /// A shard's append-only file is closed.
+    /// A shard's append-only file is closed. In another folder than the next one it stays.
     pub(super) fn conduct_closed(&mut self, removal: Vec<FileOp>) {
         let Some(conducting) = &mut self.persist.conducting else { return };
         conducting.closing = conducting.closing.saturating_sub(1);
+        let is_here = |op: &FileOp| match op {
+            FileOp::Remove { path } => path.starts_with(&self.persist.aof_folder),
+            _ => false,
+        };
         if !conducting.is_void {
-            conducting.old_logs.extend(removal);
+            if removal.first().is_some_and(is_here) {
+                conducting.old_logs.extend(removal);
+            }
         } else if !removal.is_empty() {
             self.persist.jobs.push(Job { tag: REMOVING, ops: removal });
         }
@@ -430,6 +443,9 @@ impl<T: Ticks> Host<T> {
             return;
         }
         self.remove_needless();
+        if self.follow_appendonly() {
+            return;
+        }
         let others = self.memory.others;
         let changes = others.changes + self.changes();
         let (aof_bytes, aof_base_bytes) = self.aof_bytes();
@@ -446,28 +462,40 @@ impl<T: Ticks> Host<T> {
             aof: conducting.set.map(|_| aof),
             newest_cut: conducting.newest_cut,
         };
-        let set = conducting.set;
-        match (persistence.appendonly, set) {
+        self.conduct(|conductor, orders| conductor.tick(&automatic, now, orders));
+    }
+
+    /// Core 0: the append-only file begins or ends, as CONFIG SET appendonly has it. If that cannot be now it is done
+    /// later, by the tick. Whether there was something to do.
+    pub(in crate::host) fn follow_appendonly(&mut self) -> bool {
+        if self.persist.loading.is_some() || self.persist.is_stopping {
+            return false;
+        }
+        let (is_on, now, shards) =
+            (self.config.persistence.appendonly, self.now, self.placement.len() as u16);
+        let Some(conducting) = &mut self.persist.conducting else { return false };
+        match (is_on, conducting.set) {
             (true, None) if conducting.closing > 0 => {}
             (true, None) if conducting.conductor.may_rewrite(now.unix_ms().0) => {
-                let begins =
-                    AofSet { generation: conducting.generation + 1, shards: self.placement.len() as u16 };
+                let begins = AofSet { generation: conducting.generation + 1, shards };
                 self.conduct(|conductor, orders| {
                     conductor.begin_rewrite(0, Some(begins), Vec::new(), now, orders)
                 });
             }
             (false, Some(_)) if conducting.conductor.target().is_none() => {
                 conducting.set = None;
-                (conducting.closing, conducting.is_void) = (self.placement.len() as u16, false);
+                (conducting.closing, conducting.is_void) = (shards, false);
+                self.forget_marks();
                 self.tell_all(|| PersistMail::StopAof);
             }
             _ => {
-                if !persistence.appendonly {
+                if !is_on {
                     conducting.conductor.forget_rewrite_failure();
                 }
-                self.conduct(|conductor, orders| conductor.tick(&automatic, now, orders));
+                return false;
             }
         }
+        true
     }
 
     pub(super) fn conduct_trouble(&mut self, shard: ShardId, trouble: Option<String>) {

@@ -3,7 +3,9 @@
 //! * `saving`: a shard's share of a snapshot or a rewrite, from its cut to its file;
 //! * `conduct`: core 0 carries out what the conductor (`node::save`) orders, for all shards;
 //! * `holds`: replies that may not leave before what they tell of is on the disk;
-//! * `loading`: from the files to the data set, at start.
+//! * `loading`: from the files to the data set, at start;
+//! * `place`: where snapshots go, which may change;
+//! * `waits`: WAIT and WAITAOF.
 //!
 //! At the end of each pass the records of each shard go to its append-only file (`storage::aof`), which answers with
 //! jobs for the runtime; outcomes come in through `file_done`.
@@ -14,14 +16,20 @@
 mod conduct;
 mod holds;
 mod loading;
+mod place;
 mod saving;
 #[cfg(test)]
 mod tests;
-
+mod waits;
+#[cfg(test)]
+mod waits_tests;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use self::conduct::Conducting;
 pub(super) use self::loading::Loading;
+pub use self::place::Entered;
+use self::place::Place;
 use self::saving::Save;
 use super::host::Host;
 use super::mail::Rare;
@@ -34,6 +42,8 @@ use crate::node::save::Target;
 use crate::node::stats::FilesReport;
 use crate::session::admit::AOF_FAILING;
 use crate::session::Wait;
+use crate::shard::waiters::End;
+use crate::shard::Ticket;
 use crate::storage::aof::{Aof, AofEvent, AofOptions, SyncPolicy};
 use crate::storage::aofset::AofSet;
 use crate::storage::op::{FileOp, Job, Outcome, Owner};
@@ -52,6 +62,7 @@ pub(super) struct Persistence {
     jobs: Vec<Job>,
     /// On core 0.
     conducting: Option<Conducting>,
+    line: Option<waits::Line>,
     pub(super) loading: Option<Box<Loading>>,
     /// Sessions with replies that wait for the disk.
     held: Vec<u32>,
@@ -66,8 +77,12 @@ pub(super) struct Persistence {
     pub(super) holds: bool,
     /// What cannot be written, for the gate and INFO.
     trouble: Trouble,
-    /// The folder of the append-only file.
+    /// The folder of the append-only file that begins next, or that is open.
     aof_folder: PathBuf,
+    /// Where snapshots go.
+    place: Place,
+    /// On core 0: CONFIG SETs that wait until the runtime has looked at a place.
+    entering: VecDeque<place::Entering>,
     /// Whether the process is to stop once all is on the disk.
     is_stopping: bool,
     /// While foreign logs are loaded: what the clock says, which commands that are done again do not see.
@@ -88,6 +103,8 @@ struct ShardFiles {
     /// Changes that were there at the last snapshot that ended well, and at the cut of the one under way.
     dirty_saved: u64,
     dirty_at_cut: u64,
+    /// Up to where core 0 wants to know that records are on the disk; zero if it does not.
+    marked: u64,
     /// Whether more records wait for the disk than should.
     is_flooded: bool,
     /// The append-only file goes when everything is on the disk: it was switched off, or could not begin.
@@ -140,6 +157,14 @@ pub enum PersistMail {
     Whole(ShardId, (CoreId, u64)),
     /// To all: one shard more, or one less, has too many records waiting for the disk.
     Flooded(i32),
+    /// To all: snapshots go there from now on.
+    Place(Place),
+    /// To core 0: a client waits for this.
+    Await(Ticket, waits::Need),
+    /// To core 0: a client waits no longer.
+    EndAwait(Ticket, End),
+    /// To core 0: where a shard is marked, and up to where its records are on the disk.
+    Marked(ShardId, u64, u64),
     /// To all: CONFIG SET appendonly no.
     StopAof,
     /// To core 0: a shard's append-only file is closed, after `StopAof` or because its generation could not begin. What
@@ -152,11 +177,12 @@ pub enum PersistMail {
 }
 
 impl Persistence {
-    pub(super) fn new(id: CoreId, shards: usize, local: usize, plan: Option<&Plan>) -> Self {
+    pub(super) fn new(id: CoreId, shards: usize, local: usize, plan: Option<&Plan>, config: &Config) -> Self {
         Persistence {
             shards: (0..local).map(|_| ShardFiles::default()).collect(),
             jobs: Vec::new(),
             conducting: (id == CoreId(0)).then(|| Conducting::new(shards as u16, plan)),
+            line: (id == CoreId(0)).then(Default::default),
             loading: None,
             held: Vec::new(),
             released: vec![0; shards],
@@ -166,6 +192,8 @@ impl Persistence {
             holds: false,
             trouble: Trouble::default(),
             aof_folder: plan.map(|plan| plan.aof_folder.clone()).unwrap_or_default(),
+            place: Place::of(config),
+            entering: VecDeque::new(),
             is_stopping: false,
             stopped_clock: None,
             flooded: 0,
@@ -223,12 +251,14 @@ impl<T: Ticks> Host<T> {
         if std::mem::take(&mut self.persist.has_progress) {
             self.conclude_durable();
             self.release_held();
+            self.look_at_line();
         }
         if self.persist.is_stopping {
             self.look_at_stop();
         }
         if self.id == CoreId(0) {
             self.look_at_cut();
+            self.look_at_mark();
         }
     }
 
@@ -248,6 +278,7 @@ impl<T: Ticks> Host<T> {
         let (released, synced) = (aof.released(), aof.synced());
         let known = (&mut self.persist.released[shard.index()], &mut self.persist.synced[shard.index()]);
         let is_known = (*known.0, *known.1) == (released, synced);
+        let has_synced = *known.1 != synced;
         (*known.0, *known.1) = (released, synced);
         let is_all = released == aof.appended();
         if has_turned {
@@ -257,6 +288,13 @@ impl<T: Ticks> Host<T> {
             return;
         }
         self.persist.has_progress = true;
+        let files = &mut self.persist.shards[place];
+        if has_synced && files.marked > 0 {
+            if synced >= files.marked {
+                files.marked = 0;
+            }
+            self.post(CoreId(0), Rare::Persist(PersistMail::Released(shard, released, synced)));
+        }
         let files = &mut self.persist.shards[place];
         let mut askers = std::mem::take(&mut files.askers);
         for &core in &askers {
@@ -288,7 +326,8 @@ impl<T: Ticks> Host<T> {
     }
 
     /// Gives a shard's records to its append-only file and, on a primary, to its stream. With `aof-timestamp-enabled`
-    /// the first of each second stands in the file behind a line that tells it.
+    /// the first of each second stands in the file behind a line that tells it. A position that was told before is less
+    /// by that line, and is reached with the same write.
     pub(super) fn hand_over(&mut self, place: usize) {
         let files = &mut self.persist.shards[place];
         let journal = &mut self.shards[place].journal;
@@ -482,6 +521,10 @@ impl<T: Ticks> Host<T> {
                     self.end_waits(Wait::Disk);
                 }
             }
+            PersistMail::Place(place) => self.change_place(place),
+            PersistMail::Await(ticket, need) => self.stand_in_line(ticket, need),
+            PersistMail::EndAwait(ticket, end) => self.end_in_line(ticket, end),
+            PersistMail::Marked(shard, position, synced) => self.take_shard_mark(shard, position, synced),
             PersistMail::StopAof => self.stop_aof(),
             PersistMail::Closed(removal) => self.conduct_closed(removal),
             PersistMail::Stop => self.stop_files(),

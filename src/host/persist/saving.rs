@@ -94,11 +94,10 @@ impl<T: Ticks> Host<T> {
         let tag = JobTag { place: place as u16, owner: Owner::Snapshot };
         let files = &mut self.persist.shards[place];
         debug_assert!(files.save.is_none(), "one save at a time");
-        let options = &self.config.persistence;
         let (target, name, path): (Target, String, PathBuf) = match cut {
             Cut::Snapshot { id } => {
-                let name = file_name(&options.dbfilename.to_string(), id, shard, self.placement.len() as u16);
-                let path = temporary(&name).into();
+                let name = file_name(&self.persist.place.dbfilename, id, shard, self.placement.len() as u16);
+                let path = self.persist.place.file(&temporary(&name));
                 (Target::Snapshot { id }, name, path)
             }
             Cut::Sync => {
@@ -134,6 +133,7 @@ impl<T: Ticks> Host<T> {
                 let Some(aof) = &self.persist.shards[place].aof else { return };
                 (Target::Rewrite { cut, begins }, String::new(), aof.folder().temporary_base())
             }
+            Cut::Mark => return self.mark_here(place),
         };
         let sink = self.sink(target);
         let keyspace = &mut self.shards[place].keyspace;
@@ -228,7 +228,7 @@ impl<T: Ticks> Host<T> {
                 save.crc64 = keyspace.end_snapshot().map_or(0, |sink| sink.checksum());
                 save.stage = Stage::Ending;
                 writer.finish(match save.target {
-                    Target::Snapshot { .. } => Some(save.name.clone().into()),
+                    Target::Snapshot { .. } => Some(self.persist.place.file(&save.name)),
                     // The append-only file gives it its name, with the manifest.
                     Target::Rewrite { .. } | Target::Sync => None,
                     // It is read, and then removed, under the name that it has.
@@ -433,6 +433,8 @@ impl<T: Ticks> Host<T> {
                 self.persist.shards.iter_mut().for_each(|files| files.is_in_force = true);
                 self.refresh_recording();
                 self.refresh_holds();
+                // Its base has what clients wait for who came before it.
+                self.persist.has_progress = true;
             }
             Target::Rewrite { begins: Some(_), .. } => self.stop_aof(),
             _ => {}

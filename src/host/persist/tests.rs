@@ -149,3 +149,79 @@ fn a_log_on_a_disk_that_refuses_can_be_switched_off() {
     assert!(!node.is_open(client), "what it waits for will not be");
     assert_eq!(node.run(other, "SET a 3"), "+OK\r\n");
 }
+
+fn save(node: &mut Node, client: ClientNo) {
+    node.send(client, b"SAVE\r\n");
+    pass(node);
+    assert_eq!(node.take_text(client), "+OK\r\n");
+}
+
+/// The snapshot's files in a folder.
+fn snapshot(disk: &ModelDisk, folder: &str) -> Vec<String> {
+    let names = disk.list(Path::new(folder)).into_iter();
+    names.filter(|name| name.starts_with("dump") || name.starts_with("other")).collect()
+}
+
+#[test]
+fn a_snapshot_under_way_stays_where_it_began_and_the_next_is_made_elsewhere() {
+    let (mut node, client) = node(&[]);
+    node.run(client, "MSET a 1 b 2 c 3");
+    save(&mut node, client);
+    assert_eq!(snapshot(&node.disk, ".").len(), 3);
+    let first = snapshot(&node.disk, ".");
+    node.is_disk_held = true;
+    assert_eq!(node.run(client, "BGSAVE"), "+Background saving started\r\n");
+    assert_eq!(node.run(client, "CONFIG SET dir /new"), "+OK\r\n");
+    assert_eq!(node.run(client, "CONFIG GET dir"), "*2\r\n$3\r\ndir\r\n$4\r\n/new\r\n");
+    node.is_disk_held = false;
+    pass(&mut node);
+    let second = snapshot(&node.disk, ".");
+    assert!(second.len() == 3 && second != first && snapshot(&node.disk, "/new").is_empty(), "{second:?}");
+    save(&mut node, client);
+    assert_eq!(snapshot(&node.disk, "/new").len(), 3);
+    // What is in the other folder is no longer this server's.
+    assert_eq!(snapshot(&node.disk, "."), second);
+    assert_eq!(node.run(client, "CONFIG SET dbfilename other.rdb dir /new"), "+OK\r\n");
+    save(&mut node, client);
+    assert_eq!(snapshot(&node.disk, "/new").len(), 6);
+    save(&mut node, client);
+    assert_eq!(snapshot(&node.disk, "/new").len(), 6);
+}
+
+#[test]
+fn a_place_that_cannot_be_entered_changes_nothing() {
+    let (mut node, client) = node(&[]);
+    let other = node.connect();
+    let error = "-ERR CONFIG SET failed (possibly related to argument 'dir') - No such file or directory\r\n";
+    assert_eq!(node.run(client, "CONFIG SET hz 20 dir /nonsense"), error);
+    assert_eq!(node.run(client, "CONFIG GET hz"), "*2\r\n$2\r\nhz\r\n$2\r\n10\r\n");
+    // Those that come meanwhile are not lost.
+    node.send(client, b"CONFIG SET dir /new\r\n");
+    node.send(other, b"CONFIG SET hz 30\r\n");
+    node.quiesce();
+    assert_eq!((node.take_text(client), node.take_text(other)), ("+OK\r\n".to_owned(), "+OK\r\n".to_owned()));
+    assert!(node.run(client, "CONFIG GET hz").ends_with("30\r\n"));
+    assert!(node.run(client, "CONFIG GET dir").ends_with("/new\r\n"));
+}
+
+#[test]
+fn a_log_stays_in_its_folder_until_it_is_switched_off_and_on() {
+    let (mut node, client) = node(&[("appendonly", "yes")]);
+    pass(&mut node);
+    assert_eq!(node.run(client, "CONFIG SET dir /new"), "+OK\r\n");
+    let increment =
+        |node: &Node| node.disk.file(Path::new("g1-0of2/appendonly.aof.2.incr.aof")).map(<[u8]>::len);
+    node.run(client, "BGREWRITEAOF");
+    pass(&mut node);
+    node.run(client, "MSET a 1 b 2 c 3 d 4 e 5");
+    pass(&mut node);
+    assert!(increment(&node) > Some(0));
+    for on in ["no", "yes"] {
+        node.run(client, &format!("CONFIG SET appendonly {on}"));
+        pass(&mut node);
+    }
+    let new = node.disk.list(Path::new("/new/appendonlydir"));
+    assert_eq!(new, ["g2-0of2", "g2-1of2", "ringward.manifest"]);
+    // As in Redis what is in the other folder stays there.
+    assert_eq!(folders(&node.disk), ["g1-0of2", "g1-1of2"]);
+}

@@ -7,7 +7,9 @@
 //! * `leftovers`: what is needless, and when it goes.
 //! * `exchange`: files of a stock redis-server are loaded here, and ours there.
 //! * `loading`: what clients are told before the data is there.
+//! * `places`: other folders and names while the server runs.
 //! * `tools`: one file of a snapshot of all shards, and the way back.
+//! * `waits`: WAIT and WAITAOF.
 //!
 //! `RINGWARD_CRASHES` is how often the crash tests kill a server, all together.
 
@@ -17,8 +19,10 @@ mod faults;
 mod full;
 mod leftovers;
 mod loading;
+mod places;
 mod restart;
 mod tools;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,298 @@
+//! WAIT and WAITAOF: clients that wait until what was written has come to the append-only file, and to replicas.
+//!
+//! Such a client stands in line on core 0, from wherever it comes; its session is blocked as one that waits for keys
+//! is, and ends its wait in the same ways. What it waits for is a *mark*: up to where each shard's records reached when
+//! it came. A mark is taken by a transaction over all shards, so that no transaction has one part before it and another
+//! behind: a crash that tears one takes what came after it along (`storage::torn`), and must not reach what a client
+//! was told of. All that come while one is being taken share the next. It is of the whole node, not of one client's
+//! writes: a client waits for those of the others, too.
+//!
+//! As in Redis nobody syncs because of it: `always` and `everysec` do by themselves, and with `no` there is no telling.
+//!
+//! The line is as long as there are clients.
+
+use std::sync::Arc;
+
+use super::{PersistMail, Persistence};
+use crate::base::error::CommandError;
+use crate::base::ids::{CoreId, DbIndex, ShardId};
+use crate::base::num::parse_i64;
+use crate::base::time::Ticks;
+use crate::command::spec::{Run, SessionOp};
+use crate::command::timeout;
+use crate::host::batch::Flow;
+use crate::host::host::Host;
+use crate::host::mail::Rare;
+use crate::resp::{Args, OwnedArgs, Reply};
+use crate::session::blocked::Server;
+use crate::session::{State, Wait};
+use crate::shard::waiters::End;
+use crate::shard::{Call, CallHead, Ticket};
+
+const AOF_OFF: CommandError =
+    CommandError::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+const NUMLOCAL_RANGE: CommandError =
+    CommandError::new("ERR value is out of range, value must between 0 and 1");
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// WAITAOF; else WAIT.
+    is_aof: bool,
+    /// In how many append-only files of this node it is to be: one or none.
+    local: i64,
+    /// How many replicas are to have it.
+    replicas: i64,
+    /// Whether it waits at all: in EXEC it is told how things stand.
+    may_wait: bool,
+}
+
+/// Up to where each shard's records reached at one moment, as positions in its append-only file: zero where there is
+/// none, since the base of the one that comes has everything that was before it.
+#[derive(Debug)]
+struct Mark {
+    positions: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    need: Need,
+    /// None before it is taken.
+    mark: Option<Arc<Mark>>,
+}
+
+/// On core 0: those who wait.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    waiting: std::collections::BTreeMap<Ticket, Waiting>,
+    /// Those of them whose mark is still to be taken.
+    unmarked: Vec<Ticket>,
+    taking: Option<Taking>,
+    /// A session without a client, whose transactions take marks.
+    session: Option<u32>,
+}
+
+/// A mark that is being taken.
+#[derive(Debug)]
+struct Taking {
+    positions: Vec<u64>,
+    /// Shards that have not told theirs.
+    missing: usize,
+    /// Who waits for it.
+    tickets: Vec<Ticket>,
+}
+
+impl Need {
+    fn reply(self, local: i64, replicas: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, Default::default());
+        if self.is_aof {
+            reply.array(2);
+            reply.int(local);
+        }
+        reply.int(replicas);
+        out
+    }
+}
+
+impl Persistence {
+    /// Whether everything before a mark is on this node's disk.
+    fn is_local(&self, mark: &Mark) -> bool {
+        let is_in_force = self.shards.iter().any(|files| files.is_in_force);
+        is_in_force && mark.positions.iter().zip(&self.synced).all(|(position, synced)| position <= synced)
+    }
+
+    /// How many replicas have everything before a mark; of WAITAOF, in their append-only files. There are none: this is
+    /// where they will be counted.
+    fn replicas(&self, _: &Mark, _: Need) -> i64 {
+        0
+    }
+}
+
+impl<T: Ticks> Host<T> {
+    /// WAIT, WAITAOF.
+    pub(in crate::host) fn wait_command(
+        &mut self,
+        index: u32,
+        op: SessionOp,
+        args: Args<'_>,
+    ) -> Result<Flow, CommandError> {
+        let Some(session) = self.session(index) else { return Ok(Flow::Next) };
+        // What was written before has happened only then.
+        if session.replies.waiting() > 0 {
+            return Ok(self.keep_for(index, Wait::Replies));
+        }
+        let integer = |at: usize| parse_i64(args.at(at)).ok_or(CommandError::NOT_INTEGER);
+        let mut need = Need { is_aof: op == SessionOp::Waitaof, local: 0, replicas: 0, may_wait: true };
+        if need.is_aof {
+            need.local = Some(integer(1)?).filter(|local| matches!(local, 0 | 1)).ok_or(NUMLOCAL_RANGE)?;
+            need.replicas =
+                Some(integer(2)?).filter(|&count| count >= 0).ok_or(CommandError::POSITIVE_RANGE)?;
+        } else {
+            need.replicas = integer(1)?;
+        }
+        let deadline = timeout::deadline_ms(args.at(args.len() - 1), self.now.unix_ms())?;
+        if need.local > 0 && !self.config.persistence.appendonly {
+            return Err(AOF_OFF);
+        }
+        let Some(session) = self.session(index) else { return Ok(Flow::Next) };
+        need.may_wait = session.exec.is_none();
+        let ticket = if need.may_wait {
+            self.begin_block(index, Server::Line, deadline)
+        } else {
+            let slot = session.replies.reserve(session.is_silent());
+            Ticket { core: self.id, session: index, slot }
+        };
+        self.post(CoreId(0), Rare::Persist(PersistMail::Await(ticket, need)));
+        self.leave_if_at_end(index);
+        Ok(match self.session(index).map(|session| session.state) {
+            Some(State::Open) => Flow::Next,
+            _ => Flow::Stop,
+        })
+    }
+
+    /// Core 0: a client stands in line.
+    pub(super) fn stand_in_line(&mut self, ticket: Ticket, need: Need) {
+        let is_on = self.persist.conducting.as_ref().is_some_and(|conducting| conducting.set.is_some());
+        // Where nothing is recorded there is nothing to be marked.
+        let mark = (!need.is_aof || !is_on).then(|| self.zero_mark());
+        let Some(line) = &mut self.persist.line else { return };
+        if mark.is_none() {
+            line.unmarked.push(ticket);
+        }
+        line.waiting.insert(ticket, Waiting { need, mark });
+        self.take_mark();
+        self.look_at_line();
+    }
+
+    /// Takes a mark for those who have none.
+    fn take_mark(&mut self) {
+        let shards = self.placement.len();
+        let Some(line) = &mut self.persist.line else { return };
+        if line.taking.is_some() || line.unmarked.is_empty() {
+            return;
+        }
+        let tickets = std::mem::take(&mut line.unmarked);
+        line.taking = Some(Taking { positions: vec![0; shards], missing: shards, tickets });
+        let session = match line.session {
+            Some(session) => session,
+            None => {
+                let session = self.connect_own();
+                if let Some(line) = &mut self.persist.line {
+                    line.session = Some(session);
+                }
+                session
+            }
+        };
+        let args = OwnedArgs::collect([&b"_mark"[..]]);
+        let command = self.table.internal("_mark");
+        let spec = self.table.spec(command);
+        let Run::Shard(_, spread) = spec.run else { unreachable!("_mark is a command of shards") };
+        let head = CallHead {
+            command,
+            db: DbIndex(0),
+            proto: Default::default(),
+            first_key: Default::default(),
+            no_touch: true,
+            replays: false,
+        };
+        self.start_txn(session, spec, spread, Call { head, args: args.as_args() });
+    }
+
+    /// A shard of this core is marked in the step that has just run.
+    pub(super) fn mark_here(&mut self, place: usize) {
+        let shard = self.shards[place].id();
+        let position = self.persist.position_of(place, self.shards[place].journal.pending().len());
+        let files = &mut self.persist.shards[place];
+        files.marked = files.marked.max(position);
+        let synced = files.aof.as_ref().map_or(0, |aof| aof.synced());
+        self.post(CoreId(0), Rare::Persist(PersistMail::Marked(shard, position, synced)));
+    }
+
+    /// Core 0: a shard has told up to where it reached.
+    pub(super) fn take_shard_mark(&mut self, shard: ShardId, position: u64, synced: u64) {
+        self.persist.synced[shard.index()] = synced;
+        let Some(taking) = self.persist.line.as_mut().and_then(|line| line.taking.as_mut()) else { return };
+        taking.positions[shard.index()] = position;
+        taking.missing -= 1;
+        self.look_at_mark();
+    }
+
+    /// Core 0: whether the mark is taken, and its transaction over; to be called at the end of a pass.
+    pub(super) fn look_at_mark(&mut self) {
+        let Some(line) = &self.persist.line else { return };
+        let (Some(Taking { missing: 0, .. }), Some(index)) = (&line.taking, line.session) else { return };
+        let Some(session) = self.session(index) else { return };
+        if session.state != State::Open || session.replies.out.is_empty() {
+            return;
+        }
+        session.replies.out.clear();
+        let Some(line) = &mut self.persist.line else { return };
+        let Some(Taking { positions, tickets, .. }) = line.taking.take() else { return };
+        let mark = Arc::new(Mark { positions });
+        for ticket in tickets {
+            // It may have gone meanwhile.
+            if let Some(waiting) = line.waiting.get_mut(&ticket) {
+                waiting.mark.get_or_insert(mark.clone());
+            }
+        }
+        self.look_at_line();
+        self.take_mark();
+    }
+
+    /// Core 0: who need wait no longer?
+    pub(in crate::host) fn look_at_line(&mut self) {
+        let is_on = self.config.persistence.appendonly;
+        let persist = &self.persist;
+        let Some(line) = &persist.line else { return };
+        let mut done = Vec::new();
+        for (&ticket, waiting) in &line.waiting {
+            let need = waiting.need;
+            if need.local > 0 && !is_on {
+                let mut out = Vec::new();
+                Reply::new(&mut out, Default::default()).error(AOF_OFF.bytes());
+                done.push((ticket, out));
+                continue;
+            }
+            let Some(mark) = &waiting.mark else { continue };
+            let (local, replicas) = (i64::from(persist.is_local(mark)), persist.replicas(mark, need));
+            if !need.may_wait || local >= need.local && replicas >= need.replicas {
+                done.push((ticket, need.reply(local, replicas)));
+            }
+        }
+        for (ticket, reply) in done {
+            self.leave_line(ticket, reply);
+        }
+    }
+
+    /// Core 0: a client waits no longer. If its time is up it is told how things stand.
+    pub(super) fn end_in_line(&mut self, ticket: Ticket, end: End) {
+        let Some(waiting) = self.persist.line.as_ref().and_then(|line| line.waiting.get(&ticket)) else {
+            return;
+        };
+        let need = waiting.need;
+        let (local, replicas) = waiting.mark.as_ref().map_or((0, 0), |mark| {
+            (i64::from(self.persist.is_local(mark)), self.persist.replicas(mark, need))
+        });
+        // Also where nobody is there any more: the session is kept for as long as a reply is to come.
+        self.leave_line(ticket, end.reply(need.reply(local, replicas)));
+    }
+
+    fn leave_line(&mut self, ticket: Ticket, reply: Vec<u8>) {
+        if let Some(line) = &mut self.persist.line {
+            line.waiting.remove(&ticket);
+        }
+        self.post(ticket.core, Rare::Late(ticket, reply, None));
+    }
+
+    /// Core 0: the append-only file ends. Its positions mean nothing to the next one.
+    pub(super) fn forget_marks(&mut self) {
+        let mark = self.zero_mark();
+        let Some(line) = &mut self.persist.line else { return };
+        line.waiting.values_mut().for_each(|waiting| waiting.mark = Some(mark.clone()));
+    }
+
+    fn zero_mark(&self) -> Arc<Mark> {
+        Arc::new(Mark { positions: vec![0; self.placement.len()] })
+    }
+}
