@@ -143,7 +143,8 @@ mod tests {
     use super::*;
     use crate::base::prng::Prng;
 
-    const MARK: &str = "0123456789abcdef0123456789abcdef01234567";
+    /// As of real ones no end of it is its beginning.
+    const MARK: &str = "f3a91c07be5d2846f0c7135e9ab84d62e1530b9c";
 
     /// What comes of bytes in pieces of these lengths: the snapshot, and what is behind it.
     fn take(bytes: &[u8], mut piece: impl FnMut() -> usize) -> Result<(Vec<u8>, Vec<u8>), String> {
