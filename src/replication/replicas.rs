@@ -72,6 +72,11 @@ impl Replica {
     pub fn has(&self, target: &[u64]) -> bool {
         self.stage == Stage::Online && reaches(&self.acked, target)
     }
+
+    /// Whether all of this is on its disk.
+    pub fn has_synced(&self, target: &[u64]) -> bool {
+        self.stage == Stage::Online && reaches(&self.synced, target)
+    }
 }
 
 /// Whether each of these positions is at or behind its target.

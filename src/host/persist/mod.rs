@@ -163,8 +163,9 @@ pub enum PersistMail {
     Await(Ticket, waits::Need),
     /// To core 0: a client waits no longer.
     EndAwait(Ticket, End),
-    /// To core 0: where a shard is marked, and up to where its records are on the disk.
-    Marked(ShardId, u64, u64),
+    /// To core 0: a shard is marked. Where in its append-only file, up to where that is on the disk, where in its
+    /// stream.
+    Marked(ShardId, [u64; 3]),
     /// To all: CONFIG SET appendonly no.
     StopAof,
     /// To core 0: a shard's append-only file is closed, after `StopAof` or because its generation could not begin. What
@@ -524,7 +525,7 @@ impl<T: Ticks> Host<T> {
             PersistMail::Place(place) => self.change_place(place),
             PersistMail::Await(ticket, need) => self.stand_in_line(ticket, need),
             PersistMail::EndAwait(ticket, end) => self.end_in_line(ticket, end),
-            PersistMail::Marked(shard, position, synced) => self.take_shard_mark(shard, position, synced),
+            PersistMail::Marked(shard, at) => self.take_shard_mark(shard, at),
             PersistMail::StopAof => self.stop_aof(),
             PersistMail::Closed(removal) => self.conduct_closed(removal),
             PersistMail::Stop => self.stop_files(),

@@ -7,7 +7,9 @@
 //! was told of. All that come while one is being taken share the next. It is of the whole node, not of one client's
 //! writes: a client waits for those of the others, too.
 //!
-//! As in Redis nobody syncs because of it: `always` and `everysec` do by themselves, and with `no` there is no telling.
+//! Replicas are counted by the table of replicas (`replication::meetings`), by what they have said of the streams; when
+//! a mark is taken for one who waits for them they are asked. As in Redis nobody syncs because of it: `always` and
+//! `everysec` do by themselves, and with `no` there is no telling.
 //!
 //! The line is as long as there are clients.
 
@@ -29,6 +31,15 @@ use crate::session::{State, Wait};
 use crate::shard::waiters::End;
 use crate::shard::{Call, CallHead, Ticket};
 
+/// The words of Redis where the node is a replica.
+const ON_REPLICA: CommandError = CommandError::new(
+    "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured \
+     to be writable (which is not the default) writes to replicas are just local and are not propagated.",
+);
+const AOF_ON_REPLICA: CommandError = CommandError::new(
+    "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and \
+     are not propagated.",
+);
 const AOF_OFF: CommandError =
     CommandError::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 const NUMLOCAL_RANGE: CommandError =
@@ -47,11 +58,14 @@ pub struct Need {
     may_wait: bool,
 }
 
-/// Up to where each shard's records reached at one moment, as positions in its append-only file: zero where there is
-/// none, since the base of the one that comes has everything that was before it.
+/// Up to where each shard's records reached at one moment.
 #[derive(Debug)]
 struct Mark {
+    /// As positions in its append-only file: zero where there is none, since the base of the one that comes has
+    /// everything that was before it.
     positions: Vec<u64>,
+    /// As positions in its stream.
+    stream: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -75,7 +89,9 @@ pub(super) struct Line {
 /// A mark that is being taken.
 #[derive(Debug)]
 struct Taking {
-    positions: Vec<u64>,
+    mark: Mark,
+    /// Whether the append-only file has ended meanwhile.
+    is_of_old_file: bool,
     /// Shards that have not told theirs.
     missing: usize,
     /// Who waits for it.
@@ -101,15 +117,22 @@ impl Persistence {
         let is_in_force = self.shards.iter().any(|files| files.is_in_force);
         is_in_force && mark.positions.iter().zip(&self.synced).all(|(position, synced)| position <= synced)
     }
-
-    /// How many replicas have everything before a mark; of WAITAOF, in their append-only files. There are none: this is
-    /// where they will be counted.
-    fn replicas(&self, _: &Mark, _: Need) -> i64 {
-        0
-    }
 }
 
 impl<T: Ticks> Host<T> {
+    /// How many replicas have everything before a mark; of WAITAOF, in their append-only files.
+    fn replicas_with(&self, mark: &Mark, need: Need) -> i64 {
+        self.replication.conducting.as_ref().map_or(0, |conducting| match need.is_aof {
+            true => conducting.meetings.have_synced(&mark.stream) as i64,
+            false => conducting.meetings.have(&mark.stream) as i64,
+        })
+    }
+
+    /// How things stand: in how many append-only files of this node, and on how many replicas, all is that was before.
+    fn standing(&self, mark: &Mark, need: Need) -> (i64, i64) {
+        (i64::from(self.persist.is_local(mark)), self.replicas_with(mark, need))
+    }
+
     /// WAIT, WAITAOF.
     pub(in crate::host) fn wait_command(
         &mut self,
@@ -122,6 +145,9 @@ impl<T: Ticks> Host<T> {
         if session.replies.waiting() > 0 {
             return Ok(self.keep_for(index, Wait::Replies));
         }
+        if op == SessionOp::Wait && self.replication.is_replica {
+            return Err(ON_REPLICA);
+        }
         let integer = |at: usize| parse_i64(args.at(at)).ok_or(CommandError::NOT_INTEGER);
         let mut need = Need { is_aof: op == SessionOp::Waitaof, local: 0, replicas: 0, may_wait: true };
         if need.is_aof {
@@ -132,6 +158,9 @@ impl<T: Ticks> Host<T> {
             need.replicas = integer(1)?;
         }
         let deadline = timeout::deadline_ms(args.at(args.len() - 1), self.now.unix_ms())?;
+        if self.replication.is_replica {
+            return Err(AOF_ON_REPLICA);
+        }
         if need.local > 0 && !self.config.persistence.appendonly {
             return Err(AOF_OFF);
         }
@@ -154,8 +183,12 @@ impl<T: Ticks> Host<T> {
     /// Core 0: a client stands in line.
     pub(super) fn stand_in_line(&mut self, ticket: Ticket, need: Need) {
         let is_on = self.persist.conducting.as_ref().is_some_and(|conducting| conducting.set.is_some());
-        // Where nothing is recorded there is nothing to be marked.
-        let mark = (!need.is_aof || !is_on).then(|| self.zero_mark());
+        let replication = self.replication.conducting.as_ref();
+        let has_replicas =
+            replication.is_some_and(|conducting| conducting.meetings.replicas().next().is_some());
+        // Where nobody has anything there is nothing to be marked.
+        let is_needed = need.is_aof && is_on || need.replicas > 0 || has_replicas;
+        let mark = (!is_needed).then(|| self.zero_mark());
         let Some(line) = &mut self.persist.line else { return };
         if mark.is_none() {
             line.unmarked.push(ticket);
@@ -173,7 +206,8 @@ impl<T: Ticks> Host<T> {
             return;
         }
         let tickets = std::mem::take(&mut line.unmarked);
-        line.taking = Some(Taking { positions: vec![0; shards], missing: shards, tickets });
+        let mark = Mark { positions: vec![0; shards], stream: vec![0; shards] };
+        line.taking = Some(Taking { mark, is_of_old_file: false, missing: shards, tickets });
         let session = match line.session {
             Some(session) => session,
             None => {
@@ -202,18 +236,21 @@ impl<T: Ticks> Host<T> {
     /// A shard of this core is marked in the step that has just run.
     pub(super) fn mark_here(&mut self, place: usize) {
         let shard = self.shards[place].id();
-        let position = self.persist.position_of(place, self.shards[place].journal.pending().len());
+        let pending = self.shards[place].journal.pending().len();
+        let position = self.persist.position_of(place, pending);
+        let stream = self.replication.streams.get(place).map_or(0, |stream| stream.end() + pending as u64);
         let files = &mut self.persist.shards[place];
         files.marked = files.marked.max(position);
         let synced = files.aof.as_ref().map_or(0, |aof| aof.synced());
-        self.post(CoreId(0), Rare::Persist(PersistMail::Marked(shard, position, synced)));
+        self.post(CoreId(0), Rare::Persist(PersistMail::Marked(shard, [position, synced, stream])));
     }
 
     /// Core 0: a shard has told up to where it reached.
-    pub(super) fn take_shard_mark(&mut self, shard: ShardId, position: u64, synced: u64) {
+    pub(super) fn take_shard_mark(&mut self, shard: ShardId, [position, synced, stream]: [u64; 3]) {
         self.persist.synced[shard.index()] = synced;
         let Some(taking) = self.persist.line.as_mut().and_then(|line| line.taking.as_mut()) else { return };
-        taking.positions[shard.index()] = position;
+        taking.mark.positions[shard.index()] = position;
+        taking.mark.stream[shard.index()] = stream;
         taking.missing -= 1;
         self.look_at_mark();
     }
@@ -228,23 +265,30 @@ impl<T: Ticks> Host<T> {
         }
         session.replies.out.clear();
         let Some(line) = &mut self.persist.line else { return };
-        let Some(Taking { positions, tickets, .. }) = line.taking.take() else { return };
-        let mark = Arc::new(Mark { positions });
+        let Some(Taking { mut mark, tickets, is_of_old_file, .. }) = line.taking.take() else { return };
+        if is_of_old_file {
+            mark.positions.fill(0);
+        }
+        let mark = Arc::new(mark);
+        let mut asks = false;
         for ticket in tickets {
             // It may have gone meanwhile.
             if let Some(waiting) = line.waiting.get_mut(&ticket) {
-                waiting.mark.get_or_insert(mark.clone());
+                waiting.mark = Some(mark.clone());
+                asks |= waiting.need.replicas > 0;
             }
         }
         self.look_at_line();
+        if asks {
+            self.ask_for_acks(&mark.stream);
+        }
         self.take_mark();
     }
 
     /// Core 0: who need wait no longer?
     pub(in crate::host) fn look_at_line(&mut self) {
         let is_on = self.config.persistence.appendonly;
-        let persist = &self.persist;
-        let Some(line) = &persist.line else { return };
+        let Some(line) = &self.persist.line else { return };
         let mut done = Vec::new();
         for (&ticket, waiting) in &line.waiting {
             let need = waiting.need;
@@ -255,7 +299,7 @@ impl<T: Ticks> Host<T> {
                 continue;
             }
             let Some(mark) = &waiting.mark else { continue };
-            let (local, replicas) = (i64::from(persist.is_local(mark)), persist.replicas(mark, need));
+            let (local, replicas) = self.standing(mark, need);
             if !need.may_wait || local >= need.local && replicas >= need.replicas {
                 done.push((ticket, need.reply(local, replicas)));
             }
@@ -271,9 +315,7 @@ impl<T: Ticks> Host<T> {
             return;
         };
         let need = waiting.need;
-        let (local, replicas) = waiting.mark.as_ref().map_or((0, 0), |mark| {
-            (i64::from(self.persist.is_local(mark)), self.persist.replicas(mark, need))
-        });
+        let (local, replicas) = waiting.mark.as_ref().map_or((0, 0), |mark| self.standing(mark, need));
         // Also where nobody is there any more: the session is kept for as long as a reply is to come.
         self.leave_line(ticket, end.reply(need.reply(local, replicas)));
     }
@@ -287,12 +329,17 @@ impl<T: Ticks> Host<T> {
 
     /// Core 0: the append-only file ends. Its positions mean nothing to the next one.
     pub(super) fn forget_marks(&mut self) {
-        let mark = self.zero_mark();
         let Some(line) = &mut self.persist.line else { return };
-        line.waiting.values_mut().for_each(|waiting| waiting.mark = Some(mark.clone()));
+        if let Some(taking) = &mut line.taking {
+            taking.is_of_old_file = true;
+        }
+        for mark in line.waiting.values_mut().filter_map(|waiting| waiting.mark.as_mut()) {
+            *mark = Arc::new(Mark { positions: vec![0; mark.positions.len()], stream: mark.stream.clone() });
+        }
     }
 
     fn zero_mark(&self) -> Arc<Mark> {
-        Arc::new(Mark { positions: vec![0; self.placement.len()] })
+        let zeros = vec![0; self.placement.len()];
+        Arc::new(Mark { positions: zeros.clone(), stream: zeros })
     }
 }

@@ -83,6 +83,11 @@ impl Stream {
         }
     }
 
+    /// How far it has come, annotations included: what replicas say they have is counted so.
+    pub(in crate::host) fn end(&self) -> u64 {
+        self.raw
+    }
+
     /// Its last bytes, if it has this number and keeps them.
     pub(in crate::host) fn kept(&self, number: u16) -> Option<&Backlog> {
         self.backlog.as_ref().filter(|_| self.number == number)

@@ -71,6 +71,11 @@ impl Meetings {
     pub(in crate::host) fn have(&self, target: &[u64]) -> usize {
         self.replicas().filter(|replica| replica.has(target)).count()
     }
+
+    /// How many have all of this in their append-only files, by their own word.
+    pub(in crate::host) fn have_synced(&self, target: &[u64]) -> usize {
+        self.replicas().filter(|replica| replica.has_synced(target)).count()
+    }
 }
 
 const ALREADY: CommandError = CommandError::new("ERR This connection is a replica's already");
@@ -448,6 +453,7 @@ impl<T: Ticks> Host<T> {
 
     /// Replicas have said how far they are: those who wait for that may go on.
     fn acks_have_come(&mut self) {
+        self.look_at_line();
         self.tell_gate();
         self.look_at_failover();
         self.look_at_farewell();

@@ -6,6 +6,7 @@
 //! * `resume`: links that are cut, slowed and frozen by a proxy, and how the replica comes back.
 //! * `roles`: who follows whom, and what REPLICAOF does in all its circumstances.
 //! * `rules`: what clients of a replica, and of a primary that lacks replicas, are told.
+//! * `waits`: WAIT.
 //! * `kills`: servers that are killed at random moments.
 //!
 //! `RINGWARD_REPLICATION_ROUNDS` is how many random rounds there are of cuts and kills.
@@ -18,6 +19,7 @@ mod resume;
 mod roles;
 mod rules;
 mod tutorial;
+mod waits;
 mod whole;
 
 use std::net::SocketAddr;
