@@ -75,11 +75,8 @@ impl Stream {
     pub(in crate::host) fn append(&mut self, bytes: &[u8]) {
         self.raw += bytes.len() as u64;
         if let Some(backlog) = &mut self.backlog {
+            // It is trimmed at the end of the pass, when all have been given what is theirs (`trim_backlogs`).
             backlog.append(bytes);
-            // Where there are feeds it is trimmed when they have been given what is theirs.
-            if self.feeds.is_empty() {
-                backlog.trim(None);
-            }
         }
     }
 
