@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::aofset::{folder_named, AofSet, TOP_MANIFEST};
-use super::plan::{Folder, Load, Log, Plan, PlanOptions};
+use super::plan::{has_records, Folder, Load, Plan, PlanOptions};
 use super::snapshots::{manifest_name, SnapshotSet};
 
 /// The files of all shards, in their order.
@@ -108,11 +108,15 @@ fn bases(folder: &dyn Folder, dbfilename: &str, at: &str, set: AofSet) -> Result
     let Load::OwnLogs(logs) = Plan::make(folder, &options)?.load else {
         return Err(format!("the append-only file in {at} is not whole"));
     };
-    let is_base_alone = |log: &Log| {
-        let base = log.base.as_ref().is_some_and(|base| base.path.extension().is_some_and(|e| e == "rdb"));
-        base && log.increments.iter().all(|increment| increment.bytes == 0)
-    };
-    if !logs.iter().all(is_base_alone) {
+    let mut is_base_alone = true;
+    for log in &logs {
+        let base = log.base.as_ref();
+        is_base_alone &= base.is_some_and(|base| base.path.extension().is_some_and(|e| e == "rdb"));
+        for increment in &log.increments {
+            is_base_alone &= !has_records(folder, increment)?;
+        }
+    }
+    if !is_base_alone {
         return Err(format!(
             "there is no snapshot, and only a server can read what was written to the append-only file in {at}: start \
              one there, have it SAVE, and merge then"

@@ -391,11 +391,24 @@ fn log_of(folder: &dyn Folder, path: &Path, name: &str, is_own: bool) -> Result<
         .collect::<Result<Vec<_>, _>>()?;
     for increment in increments.iter_mut().rev() {
         increment.is_last = true;
-        if increment.bytes > 0 || !is_own {
+        if !is_own || has_records(folder, increment)? {
             break;
         }
     }
     Ok(Some(Log { base, increments, manifest }))
+}
+
+/// An increment that is longer has records in it: what stands before them takes a line or two.
+const ANNOTATIONS_BYTES_MAX: u64 = 1024;
+
+/// Whether there is more in an increment than lines that tell the time, or where its stream is.
+pub(super) fn has_records(folder: &dyn Folder, increment: &LoadFile) -> Result<bool, String> {
+    if increment.bytes == 0 || increment.bytes > ANNOTATIONS_BYTES_MAX {
+        return Ok(increment.bytes > 0);
+    }
+    let bytes = folder.read(&increment.path)?.unwrap_or_default();
+    let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    Ok(!lines.into_iter().all(|line| line.starts_with(b"#")))
 }
 
 #[cfg(test)]
