@@ -41,6 +41,12 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     }
 }
 
+/// A place in a stream of bytes, counted from its beginning, by the same rules. No stream comes to 2^63, and what others
+/// claim beyond it is refused: so counting on from there cannot overflow (Redis: offsets are `long long`).
+pub fn parse_position(text: &[u8]) -> Option<u64> {
+    parse_u64(text).filter(|&at| i64::try_from(at).is_ok())
+}
+
 /// An amount of memory in bytes: `1024`, `1k` (1000), `1kb` (1024), `m`, `mb`, `g`, `gb`, `b`, in any case.
 ///
 /// As in Redis, no digits at all mean 0, so that `maxmemory ""` is no limit. What does not fit is refused, where Redis

@@ -173,7 +173,8 @@ impl<T: Ticks> Host<T> {
                 .map(|db| DatabaseSize {
                     keys: keyspace.len(db),
                     volatile: keyspace.volatile_len(db),
-                    ttl_ms_sum: keyspace.average_ttl_ms(db).saturating_mul(keyspace.volatile_len(db)),
+                    ttl_ms_sum: u128::from(keyspace.average_ttl_ms(db))
+                        * u128::from(keyspace.volatile_len(db)),
                 })
                 .collect();
             report.add_databases(&databases);

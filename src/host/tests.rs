@@ -953,3 +953,18 @@ fn a_wait_for_keys_ends() {
         assert_eq!(node.leftover(), None);
     }
 }
+
+/// The latest expiry there is, on every shard: the sum of what is left to live is beyond 64 bits (seen as a core's end).
+#[test]
+fn the_times_to_live_of_all_shards_are_summed_without_overflow() {
+    let mut node = Node::new(2, 2, 1, &[]);
+    let client = node.connect();
+    for key in 0..100 {
+        assert_eq!(node.run(client, &format!("SET k{key} v PXAT {}", i64::MAX)), "+OK\r\n");
+    }
+    (0..50).for_each(|_| node.advance_us(100_000));
+    let text = node.run(client, "INFO keyspace");
+    let average: i64 =
+        text.split("avg_ttl=").nth(1).and_then(|rest| rest.trim_end().parse().ok()).expect(&text);
+    assert!(average > i64::MAX / 2, "{text}");
+}

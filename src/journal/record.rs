@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::track::Whereabouts;
 use crate::base::double;
 use crate::base::ids::{CoreId, DbIndex, ShardId};
-use crate::base::num::parse_u64;
+use crate::base::num::{parse_position, parse_u64};
 
 /// The longest annotation, its line end included: Redis reads them into a buffer of so many bytes.
 pub const ANNOTATION_BYTES_MAX: usize = 1024;
@@ -174,7 +174,7 @@ impl Annotation {
         if let Some(text) = line.strip_prefix(b"#POS:") {
             let mut fields = text.split(|&byte| byte == b':');
             let history = fields.next().map(|name| if name == b"-" { Vec::new() } else { name.to_vec() })?;
-            let (raw, offset) = (parse_u64(fields.next()?)?, parse_u64(fields.next()?)?);
+            let (raw, offset) = (parse_position(fields.next()?)?, parse_position(fields.next()?)?);
             return Some(Annotation::Position(Whereabouts { history, raw, offset }));
         }
         line.strip_prefix(b"#TXN:").and_then(Txn::parse).map(Annotation::Txn)
@@ -294,6 +294,7 @@ mod tests {
             "#TS:x",
             "#POS:a:1",
             "#POS:a:1:x",
+            "#POS:a:9223372036854775808:1",
             "#TXN:1:0",
             "#TXN:1-2",
             "#TXN:1-2:",

@@ -537,7 +537,7 @@ impl<'a> Info<'a> {
 
     fn keyspace(&self, text: &mut Text) {
         for (db, size) in self.report.databases.iter().enumerate().filter(|(_, size)| size.keys > 0) {
-            let average_ttl_ms = size.ttl_ms_sum.checked_div(size.volatile).unwrap_or(0);
+            let average_ttl_ms = size.ttl_ms_sum.checked_div(u128::from(size.volatile)).unwrap_or(0);
             let _ = write!(
                 text.0,
                 "db{db}:keys={},expires={},avg_ttl={average_ttl_ms}\r\n",

@@ -120,8 +120,8 @@ pub struct DatabaseSize {
     pub keys: u64,
     /// How many have an expiry.
     pub volatile: u64,
-    /// The sum of what these have left to live, as the expiry sweep estimates it.
-    pub ttl_ms_sum: u64,
+    /// The sum of what these have left to live, as the expiry sweep estimates it. One key's can take 63 bits.
+    pub ttl_ms_sum: u128,
 }
 
 /// What the clients' buffers take.

@@ -10,8 +10,8 @@
 //! `+FLOWS number history parts streams`: the replica then opens that many flows (the larger of the two counts), joins
 //! each by `REPLCONF flow number index position`, and hears on each flow how it goes on (`FlowHead`).
 
-use super::history::{write_positions, Positions, ReplId, Resume};
-use crate::base::num::parse_u64;
+use super::history::{write_positions, ReplId, Resume};
+use crate::base::num::{parse_position, parse_u64};
 use crate::journal::{Sink, Word};
 
 /// The longest line that a primary may answer with: an error may be long.
@@ -185,7 +185,7 @@ impl Handshake {
             // The first byte that is missing. Only what came as one stream can be gone on with as one; but who is to
             // become the primary has been sent one.
             Some(resume) if resume.at.len() == 1 || self.demands => {
-                (resume.id.to_string(), (resume.offset + 1).to_string())
+                (resume.id.to_string(), resume.offset.saturating_add(1).to_string())
             }
             _ => ("?".to_owned(), "-1".to_owned()),
         };
@@ -232,7 +232,7 @@ fn parse_welcome(line: &[u8], is_native: bool) -> Result<Welcome, String> {
         }
         Some(b"+FULLRESYNC") => {
             let id = words.next().and_then(ReplId::parse).ok_or_else(bad)?;
-            let offset = words.next().and_then(parse_u64).ok_or_else(bad)?;
+            let offset = words.next().and_then(parse_position).ok_or_else(bad)?;
             Ok(Welcome::Full { id, offset })
         }
         Some(b"+CONTINUE") => Ok(Welcome::Continue { id: words.next().and_then(ReplId::parse) }),
@@ -284,8 +284,8 @@ impl FlowHead {
             Some(b"+CONTINUE") => Some(FlowHead::Continue),
             Some(b"+DONE") => Some(FlowHead::Done),
             Some(b"+STREAM") => {
-                let mut number = || words.next().and_then(parse_u64);
-                number().zip(number()).map(|(raw, offset)| FlowHead::Stream { raw, offset })
+                let mut position = || words.next().and_then(parse_position);
+                position().zip(position()).map(|(raw, offset)| FlowHead::Stream { raw, offset })
             }
             _ => None,
         };
@@ -329,15 +329,21 @@ impl Lines {
         }
     }
 
-    /// What is behind the last line that was taken.
+    /// What is behind the last line that was taken, up to so many bytes of it.
+    pub fn take(&mut self, max: usize) -> Vec<u8> {
+        let behind = self.buffer.split_off(max.min(self.buffer.len()));
+        std::mem::replace(&mut self.buffer, behind)
+    }
+
+    /// All that is behind the last line that was taken.
     pub fn take_rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
-}
 
-/// The positions from which a node goes on, as its flows ask for them.
-pub fn position_word(at: Option<&Positions>, index: usize) -> String {
-    at.and_then(|at| at.get(index)).map_or_else(|| "-1".to_owned(), u64::to_string)
+    /// How many bytes were fed and not taken.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len()
+    }
 }
 
 #[cfg(test)]
@@ -467,6 +473,9 @@ mod tests {
             let (_, result) = play(introduction, None, answers);
             assert!(result.clone().unwrap_err().contains(reason), "{result:?}");
         }
+        let too_far = format!("+FULLRESYNC {} 9223372036854775808", id('a'));
+        let answers = ["+PONG", "+OK", "+OK", &too_far];
+        assert!(play(Introduction::default(), None, &answers).1.is_err());
         let flows = format!("+FLOWS 1 {} 0 5000", id('a'));
         let answers = ["+PONG", "+OK", "+RINGWARD", &flows];
         assert!(play(Introduction::default(), None, &answers).1.is_err());
@@ -490,13 +499,16 @@ mod tests {
             assert_eq!(lines.next_line(), Ok(None));
             assert_eq!(lines.take_rest(), b"rest");
         }
-        for line in ["+STREAM 1", "+STREAM 1 2 3", "+PART x", "-ERR", ""] {
+        let too_far = ["+STREAM 9223372036854775808 1", "+STREAM 1 9223372036854775808"];
+        for line in ["+STREAM 1", "+STREAM 1 2 3", "+PART x", "-ERR", ""].into_iter().chain(too_far) {
             assert!(FlowHead::parse(line.as_bytes()).is_err(), "{line}");
         }
         let mut lines = Lines::default();
         lines.feed(&vec![b'x'; LINE_BYTES_MAX + 1]);
         assert!(lines.next_line().is_err());
-        assert_eq!(position_word(None, 0), "-1");
-        assert_eq!(position_word(Some(&Positions::from_slice(&[4])), 0), "4");
+        let mut lines = Lines::default();
+        lines.feed(b"abcdef");
+        assert_eq!((lines.take(4), lines.waiting()), (b"abcd".to_vec(), 2));
+        assert_eq!((lines.take(4), lines.waiting()), (b"ef".to_vec(), 0));
     }
 }

@@ -8,7 +8,7 @@
 
 use smallvec::SmallVec;
 
-use crate::base::num::parse_u64;
+use crate::base::num::parse_position;
 use crate::base::prng::Prng;
 
 /// A history's name: 40 hexadecimal digits.
@@ -70,6 +70,9 @@ pub struct Before {
     pub offset: u64,
 }
 
+/// How far streams have come, each raw and as an offset: what a replica has applied.
+pub type Applied = SmallVec<[(u64, u64); 8]>;
+
 /// Where a replica is: what it asks to go on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
@@ -118,6 +121,13 @@ impl History {
     }
 }
 
+/// Where streams that have come so far are, raw, and their combined offset.
+pub fn combined(applied: &[(u64, u64)]) -> (Positions, u64) {
+    // What others claim may be more than a number can hold.
+    let offset = applied.iter().fold(0, |sum: u64, &(_, offset)| sum.saturating_add(offset));
+    (applied.iter().map(|&(raw, _)| raw).collect(), offset)
+}
+
 /// Positions as text: `17,0,4`.
 pub fn write_positions(positions: &[u64]) -> String {
     let texts: Vec<String> = positions.iter().map(u64::to_string).collect();
@@ -131,7 +141,7 @@ pub fn parse_positions(text: &[u8]) -> Option<Positions> {
         if positions.len() == STREAMS_MAX {
             return None;
         }
-        positions.push(parse_u64(field)?);
+        positions.push(parse_position(field)?);
     }
     Some(positions)
 }
@@ -142,13 +152,15 @@ mod tests {
 
     #[test]
     fn positions_are_written_and_read() {
-        for positions in [&[0][..], &[1, u64::MAX, 3]] {
+        for positions in [&[0][..], &[1, i64::MAX as u64, 3]] {
             assert_eq!(parse_positions(write_positions(positions).as_bytes()).unwrap()[..], *positions);
         }
-        for text in ["", "1,", ",", "-1", "1 2", "x", "18446744073709551616"] {
+        for text in ["", "1,", ",", "-1", "1 2", "x", "9223372036854775808", "18446744073709551616"] {
             assert_eq!(parse_positions(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse_positions("1,".repeat(STREAMS_MAX).as_bytes()), None);
+        assert_eq!(combined(&[(4, 1), (5, 2)]), (Positions::from_slice(&[4, 5]), 3));
+        assert_eq!(combined(&[(0, i64::MAX as u64); 3]).1, u64::MAX);
     }
 
     #[test]

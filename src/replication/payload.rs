@@ -96,11 +96,6 @@ impl Payload {
         Ok(at)
     }
 
-    /// Whether bytes of the snapshot are on their way: the primary does not only prepare it.
-    pub fn has_begun(&self) -> bool {
-        !matches!(self.state, State::Head(_))
-    }
-
     /// Whether all of it is here.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
@@ -202,9 +197,9 @@ mod tests {
         assert!(Payload::default().feed(&endless, &mut Vec::new()).is_err());
         let mut payload = Payload::default();
         assert_eq!(payload.feed(b"\n\n", &mut Vec::new()), Ok(2));
-        assert!(!payload.has_begun() && !payload.is_over());
+        assert!(!payload.is_over());
         assert_eq!(payload.feed(b"$3\r\nab", &mut Vec::new()), Ok(6));
-        assert!(payload.has_begun() && !payload.is_over());
+        assert!(!payload.is_over());
         assert_eq!(payload.feed(b"c", &mut Vec::new()), Ok(1));
         assert!(payload.is_over());
     }

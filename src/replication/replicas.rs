@@ -85,11 +85,11 @@ pub fn reaches(positions: &[u64], target: &[u64]) -> bool {
 }
 
 /// How many are near enough for `min-replicas-to-write` (Redis: `refreshGoodSlavesCount`).
-pub fn good(replicas: &[Replica], max_lag_secs: u32, now: MonoUs) -> usize {
+pub fn good<'a>(replicas: impl Iterator<Item = &'a Replica>, max_lag_secs: u32, now: MonoUs) -> usize {
     let is_good = |replica: &&Replica| {
         replica.stage == Stage::Online && replica.lag_secs(now) <= u64::from(max_lag_secs)
     };
-    replicas.iter().filter(is_good).count()
+    replicas.filter(is_good).count()
 }
 
 #[cfg(test)]
@@ -116,8 +116,8 @@ mod tests {
             replica(Stage::Online, 1),
             replica(Stage::Sending, 19_000_000),
         ];
-        assert_eq!(good(&all, 10, now), 1);
-        assert_eq!(good(&all, 100, now), 2);
+        assert_eq!(good(all.iter(), 10, now), 1);
+        assert_eq!(good(all.iter(), 100, now), 2);
         assert!(all[0].has(&[5, 9]) && all[0].has(&[4, 0]));
         assert!(!all[0].has(&[6, 9]) && !all[0].has(&[5]) && !all[2].has(&[0, 0]));
         assert_eq!(all[0].lag_secs(now), 8);

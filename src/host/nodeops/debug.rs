@@ -33,7 +33,9 @@ impl<T: Ticks> Host<T> {
             (b"pause-cron", 3) => {
                 return Ok(self.ask_all(index, Purpose::Ok, Query::PauseCron(is_true(args.at(2)))));
             }
-            (b"digest", 2) => return Ok(self.ask_every_shard(index, "_digest")),
+            (b"digest", 2) => {
+                return Ok(self.ask_every_shard(index, &OwnedArgs::collect([&b"_digest"[..]])));
+            }
             (b"digest-value", 2) => self.reply(index, |reply| reply.array(0)),
             (b"move-client", 3) => return self.debug_move(index, args),
             (b"populate", 3..=5) => return self.debug_populate(index, args),

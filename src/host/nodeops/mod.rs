@@ -147,11 +147,11 @@ impl<T: Ticks> Host<T> {
         self.table.internal(name.unwrap_or_default())
     }
 
-    /// The same for one that has to go to every shard.
-    fn ask_every_shard(&mut self, index: u32, name: &str) -> Flow {
-        let command = self.table.internal(name);
+    /// Runs one on every shard, in one transaction: in place of a client's request, or in a session of the server's own.
+    pub(in crate::host) fn ask_every_shard(&mut self, index: u32, args: &OwnedArgs) -> Flow {
+        let command = self.internal_command(args);
         let spec = self.table.spec(command);
-        let Run::Shard(_, spread) = spec.run else { unreachable!("{name} is a command of shards") };
+        let Run::Shard(_, spread) = spec.run else { unreachable!("{} is a command of shards", spec.name) };
         let Some(session) = self.session(index) else { return Flow::Next };
         let head = CallHead {
             command,
@@ -161,7 +161,6 @@ impl<T: Ticks> Host<T> {
             no_touch: true,
             replays: false,
         };
-        let args = OwnedArgs::collect([name.as_bytes()]);
         self.start_txn(index, spec, spread, Call { head, args: args.as_args() })
     }
 

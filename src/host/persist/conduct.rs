@@ -3,9 +3,8 @@
 use super::loading::{Phase, Summary};
 use super::{PersistMail, Place, Trouble};
 use crate::base::error::CommandError;
-use crate::base::ids::{CoreId, DbIndex, ShardId};
+use crate::base::ids::{CoreId, ShardId};
 use crate::base::time::{Now, Ticks};
-use crate::command::spec::Run;
 use crate::config::ShutdownOptions;
 use crate::host::host::{Effect, Host};
 use crate::host::mail::Rare;
@@ -15,7 +14,6 @@ use crate::node::stats::ConductorReport;
 use crate::resp::OwnedArgs;
 use crate::session::session::Peer;
 use crate::session::State;
-use crate::shard::{Call, CallHead};
 use crate::storage::aofset::{AofSet, TOP_MANIFEST};
 use crate::storage::op::{replace, FileId, FileOp, Job, JobTag, Outcome, Owner};
 use crate::storage::plan::{AofStart, Load, Plan};
@@ -171,18 +169,7 @@ impl<T: Ticks> Host<T> {
         }
         let words = ["_cut".to_owned(), kind.to_owned(), number.to_string(), generation.to_string()];
         let args = OwnedArgs::collect(words.iter().map(|word| word.as_bytes()));
-        let command = self.table.internal("_cut");
-        let spec = self.table.spec(command);
-        let Run::Shard(_, spread) = spec.run else { unreachable!("_cut is a command of shards") };
-        let head = CallHead {
-            command,
-            db: DbIndex(0),
-            proto: Default::default(),
-            first_key: Default::default(),
-            no_touch: true,
-            replays: false,
-        };
-        self.start_txn(session, spec, spread, Call { head, args: args.as_args() });
+        self.ask_every_shard(session, &args);
         self.look_at_cut();
     }
 

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use super::{PersistMail, Persistence};
 use crate::base::error::CommandError;
-use crate::base::ids::{CoreId, DbIndex, ShardId};
+use crate::base::ids::{CoreId, ShardId};
 use crate::base::num::parse_i64;
 use crate::base::time::Ticks;
-use crate::command::spec::{Run, SessionOp};
+use crate::command::spec::SessionOp;
 use crate::command::timeout;
 use crate::host::batch::Flow;
 use crate::host::host::Host;
@@ -29,7 +29,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::blocked::Server;
 use crate::session::{State, Wait};
 use crate::shard::waiters::End;
-use crate::shard::{Call, CallHead, Ticket};
+use crate::shard::Ticket;
 
 /// The words of Redis where the node is a replica.
 const ON_REPLICA: CommandError = CommandError::new(
@@ -218,19 +218,7 @@ impl<T: Ticks> Host<T> {
                 session
             }
         };
-        let args = OwnedArgs::collect([&b"_mark"[..]]);
-        let command = self.table.internal("_mark");
-        let spec = self.table.spec(command);
-        let Run::Shard(_, spread) = spec.run else { unreachable!("_mark is a command of shards") };
-        let head = CallHead {
-            command,
-            db: DbIndex(0),
-            proto: Default::default(),
-            first_key: Default::default(),
-            no_touch: true,
-            replays: false,
-        };
-        self.start_txn(session, spec, spread, Call { head, args: args.as_args() });
+        self.ask_every_shard(session, &OwnedArgs::collect([&b"_mark"[..]]));
     }
 
     /// A shard of this core is marked in the step that has just run.

@@ -13,7 +13,7 @@
 
 use super::foreign::Foreign;
 use super::{ReplicationMail, Stream};
-use crate::base::ids::{CoreId, ShardId};
+use crate::base::ids::{CoreId, Offset, ShardId};
 use crate::base::num::parse_u64;
 use crate::base::time::Ticks;
 use crate::host::dial::{LinkEvent, LinkOwner};
@@ -91,12 +91,9 @@ pub(in crate::host) struct Flow {
     pub(super) applied: Position,
     detour: Detour,
     is_throttled: bool,
-    /// Bytes that were received and not given to the reader.
+    /// Bytes that were received and not given to the reader: that gets them when it has nothing else, so that it holds
+    /// no more than these and the beginning of one item.
     held: Vec<u8>,
-    /// Up to where the reader was given the stream.
-    read_to: u64,
-    /// Whether the reader needs more to go on: what it has may be the beginning of a record of any length.
-    is_hungry: bool,
     /// Core 0 wants to know when this position is applied.
     asked: Option<u64>,
     /// Nothing more is begun while the shards are cut.
@@ -125,8 +122,8 @@ pub(super) struct Collecting {
     is_stopping: bool,
 }
 
-/// How much of what was received may wait to be applied; then the flow is not received from.
-const HELD_BYTES_MAX: u64 = 1024 * 1024;
+/// How much of what was received may wait to be read; then the flow is not received from.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
 
 /// How much is collected on core 0 before the link is given up: a part of a transaction is missing for too long.
 const COLLECTED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -180,8 +177,6 @@ impl<T: Ticks> Host<T> {
             detour: Detour::default(),
             is_throttled: false,
             held: Vec::new(),
-            read_to: 0,
-            is_hungry: false,
             asked: None,
             is_paused: false,
             order,
@@ -284,17 +279,19 @@ impl<T: Ticks> Host<T> {
             let flow = &mut self.replication.flows[place];
             let (meeting, number) = (flow.order.meeting, flow.order.number);
             if flow.stage == FlowStage::Part && flow.piece_left > 0 {
-                let rest = flow.lines.take_rest();
-                if rest.is_empty() {
+                let mut piece = flow.lines.take(usize::try_from(flow.piece_left).unwrap_or(usize::MAX));
+                if piece.is_empty() {
                     break;
                 }
-                let len = flow.piece_left.min(rest.len() as u64) as usize;
-                flow.piece_left -= len as u64;
-                flow.lines.feed(&rest[len..]);
+                flow.piece_left -= piece.len() as u64;
                 if let Some(part) = &mut flow.part {
-                    part.append(&mut rest[..len].to_vec());
+                    part.append(&mut piece);
                 }
                 continue;
+            }
+            if flow.stage == FlowStage::PartEnding {
+                // The next line comes when the part is in its file; it stays where it is until then.
+                break;
             }
             let Some(line) = flow.lines.next_line()? else { break };
             match flow.stage {
@@ -326,7 +323,7 @@ impl<T: Ticks> Host<T> {
                         return self.hold_stream(place, at);
                     }
                     FlowHead::Stream { raw, offset } => {
-                        let at = Position { raw, offset: crate::base::ids::Offset(offset) };
+                        let at = Position { raw, offset: Offset(offset) };
                         flow.applied = at;
                         flow.reader = FlowReader::new(ShardId(number), at);
                         return self.hold_stream(place, at);
@@ -343,15 +340,11 @@ impl<T: Ticks> Host<T> {
                         }
                     }
                 }
-                // The next line comes when the part is in its file; it stays where it is until then.
-                FlowStage::PartEnding => {
-                    let mut again = line;
-                    again.extend_from_slice(b"\r\n");
-                    again.extend_from_slice(&flow.lines.take_rest());
-                    flow.lines.feed(&again);
-                    break;
-                }
-                _ => break,
+                FlowStage::Dialing
+                | FlowStage::PartEnding
+                | FlowStage::Held
+                | FlowStage::Applying
+                | FlowStage::Stopping => break,
             }
         }
         self.store_part(place);
@@ -379,11 +372,9 @@ impl<T: Ticks> Host<T> {
     /// Receives no more of a flow where enough waits, and again where it does not.
     fn throttle_flow(&mut self, at: usize) {
         let flow = &mut self.replication.flows[at];
-        let unapplied = flow.held.len() as u64 + flow.read_to.saturating_sub(flow.applied.raw);
-        let is_full = unapplied >= HELD_BYTES_MAX && !flow.is_hungry
+        // What was read and waits for a transaction's other parts does not count: it must not keep its own from coming.
+        let is_full = flow.held.len() + flow.lines.waiting() >= HELD_BYTES_MAX
             || flow.part.as_ref().is_some_and(|part| !part.has_room() && flow.stage == FlowStage::Part);
-        // What waits for a transaction's other parts must not keep its own from coming.
-        let is_full = is_full && !flow.detour.is_open();
         if is_full != flow.is_throttled {
             flow.is_throttled = is_full;
             let Some(session) = flow.session else { return };
@@ -424,15 +415,13 @@ impl<T: Ticks> Host<T> {
     pub(super) fn apply_flows_from_now_on(&mut self) {
         let capacity = self.backlog_capacity();
         for at in 0..self.replication.flows.len() {
-            let applier = self.connect_applier();
-            let flow = &mut self.replication.flows[at];
-            if flow.stage != FlowStage::Held {
-                self.end_applier(Some(applier));
+            if self.replication.flows[at].stage != FlowStage::Held {
                 continue;
             }
+            let applier = self.connect_applier();
+            let flow = &mut self.replication.flows[at];
             (flow.stage, flow.applier) = (FlowStage::Applying, Some(applier));
             let (number, position) = (flow.order.number, flow.applied);
-            flow.read_to = position.raw;
             if let Some(stream) = self.replication.streams.iter_mut().find(|stream| stream.number == number) {
                 if stream.raw != position.raw || stream.backlog.is_none() {
                     stream.backlog = None;
@@ -496,16 +485,6 @@ impl<T: Ticks> Host<T> {
         if !matches!(flow.stage, FlowStage::Applying | FlowStage::Stopping) {
             return Ok(());
         }
-        if flow.stage == FlowStage::Applying && !flow.held.is_empty() {
-            let held = std::mem::take(&mut flow.held);
-            let number = flow.order.number;
-            if let Some(stream) = self.replication.streams.iter_mut().find(|stream| stream.number == number) {
-                stream.append(&held);
-            }
-            flow.reader.feed(&held);
-            flow.read_to += held.len() as u64;
-            flow.is_hungry = false;
-        }
         for _ in 0..ITEMS_PER_PASS {
             if flow.running.is_some() || flow.applier.is_some() {
                 if !self.is_applied(flow.applier) {
@@ -523,9 +502,15 @@ impl<T: Ticks> Host<T> {
                 format!("the stream is damaged at byte {}: {}", damage.offset, damage.reason)
             })?;
             let shipped = match item {
+                None if flow.held.is_empty() => return Ok(()),
                 None => {
-                    flow.is_hungry = true;
-                    return Ok(());
+                    let mut streams = self.replication.streams.iter_mut();
+                    if let Some(stream) = streams.find(|stream| stream.number == number) {
+                        stream.append(&flow.held);
+                    }
+                    flow.reader.feed(&flow.held);
+                    flow.held.clear();
+                    continue;
                 }
                 Some(Item::Plain { bytes, end }) if !flow.detour.is_open() => {
                     flow.running = Some(end);

@@ -38,7 +38,8 @@ use crate::storage::save::{Saved, SnapshotWriter};
 pub(super) struct Foreign {
     stage: Stage,
     reader: StockReader,
-    /// Bytes of the stream that were received and not given to the reader.
+    /// Bytes of the stream that were received and not given to the reader: that gets them when it has nothing else, so
+    /// that it holds no more than these and the beginning of one item.
     held: Vec<u8>,
     /// The session that runs the stream.
     applier: Option<u32>,
@@ -77,7 +78,7 @@ pub(super) const SNAPSHOT_FILE: &str = "temp-sync-foreign.rdb";
 /// The place in the tag of its jobs: no flow has this number.
 const PLACE: u16 = u16::MAX - 1;
 
-/// How much of what was received may wait to be applied; then the link is not received from.
+/// How much of what was received may wait to be read; then the link is not received from.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
 
 /// How many items are taken from the stream in one pass.
@@ -351,11 +352,16 @@ impl<T: Ticks> Host<T> {
 
     /// Tells a stock primary how far this replica is. Before the first word it sends no stream.
     pub(super) fn ack_foreign(&mut self) {
-        let Some(conducting) = &self.replication.conducting else { return };
-        let Some(session) = conducting.upstream.as_ref().and_then(Upstream::link) else { return };
-        let Some(foreign) = &conducting.foreign else { return };
+        if let Some(applied) = self.foreign().map(|foreign| foreign.applied) {
+            self.ack_offset(applied);
+        }
+    }
+
+    fn ack_offset(&mut self, applied: Offset) {
+        let upstream = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
+        let Some(session) = upstream.and_then(Upstream::link) else { return };
         let mut out = Vec::new();
-        out.command(["REPLCONF", "ACK", &foreign.applied.0.to_string()]);
+        out.command(["REPLCONF", "ACK", &applied.0.to_string()]);
         self.send_on_link(session, &out);
     }
 
@@ -391,12 +397,14 @@ impl<T: Ticks> Host<T> {
             if foreign.is_stopping || foreign.is_paused {
                 return Ok(());
             }
-            if !foreign.held.is_empty() {
-                foreign.reader.feed(&std::mem::take(&mut foreign.held));
-            }
             let is_for_us = |args: Args<'_>| can_run(&table, args);
             let skipped = match foreign.reader.next(is_for_us)? {
-                None => return Ok(()),
+                None if foreign.held.is_empty() => return Ok(()),
+                None => {
+                    foreign.reader.feed(&foreign.held);
+                    foreign.held.clear();
+                    continue;
+                }
                 Some(StockItem::Run { bytes, end }) => {
                     if let Some(applier) = foreign.applier {
                         self.receive_internal(applier, bytes);
@@ -406,12 +414,7 @@ impl<T: Ticks> Host<T> {
                     continue;
                 }
                 Some(StockItem::Ask { end }) => {
-                    let mut out = Vec::new();
-                    out.command(["REPLCONF", "ACK", &foreign.applied.0.to_string()]);
-                    let upstream = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
-                    if let Some(session) = upstream.and_then(Upstream::link) {
-                        self.send_on_link(session, &out);
-                    }
+                    self.ack_offset(foreign.applied);
                     end
                 }
                 Some(StockItem::Skip { end }) => end,

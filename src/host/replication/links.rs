@@ -132,7 +132,8 @@ impl<T: Ticks> Host<T> {
         self.replication.conducting.as_mut().map(|conducting| &mut conducting.stock)
     }
 
-    fn say(&mut self, index: u32, bytes: &[u8]) {
+    /// Sends a replica's session something, if it is still there.
+    pub(super) fn say(&mut self, index: u32, bytes: &[u8]) {
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.replies.push(bytes);
         mark_dirty(session, index, &mut self.dirty);

@@ -8,7 +8,7 @@
 use super::failover::NO_SYNC;
 use super::{Order, ReplicationMail, Stream};
 use crate::base::error::CommandError;
-use crate::base::ids::CoreId;
+use crate::base::ids::{CoreId, DbIndex};
 use crate::base::num::parse_u64;
 use crate::base::time::{MonoUs, Ticks};
 use crate::host::batch::Flow;
@@ -45,7 +45,7 @@ struct Meeting {
     is_kept: bool,
     /// When it began to wait for a snapshot.
     waits_since: MonoUs,
-    /// A question of WAIT that it was asked last.
+    /// When it began.
     began: MonoUs,
 }
 
@@ -467,9 +467,10 @@ impl<T: Ticks> Host<T> {
         let serves_stale = replication.replica_serve_stale_data;
         let is_replica = self.replication.is_replica;
         let Some(conducting) = &mut self.replication.conducting else { return };
-        let replicas: Vec<Replica> = conducting.meetings.replicas().cloned().collect();
-        let lacks_replicas =
-            !is_replica && wanted > 0 && lag > 0 && good(&replicas, lag, now) < wanted as usize;
+        let lacks_replicas = !is_replica
+            && wanted > 0
+            && lag > 0
+            && good(conducting.meetings.replicas(), lag, now) < wanted as usize;
         let is_up = conducting.upstream.as_ref().is_some_and(|upstream| upstream.is_up());
         let is_stale = is_replica && !is_up && !serves_stale;
         if (lacks_replicas, is_stale) == (self.gate.lacks_replicas, self.gate.is_stale) {
@@ -531,10 +532,8 @@ impl<T: Ticks> Host<T> {
     }
 
     pub(super) fn send_sign_of_life(&mut self, index: u32) {
-        let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
-        if session.owed_bytes() == 0 {
-            session.replies.push(b"\n");
-            crate::host::host::mark_dirty(session, index, &mut self.dirty);
+        if self.session(index).is_some_and(|session| session.owed_bytes() == 0) {
+            self.say(index, b"\n");
         }
     }
 
@@ -552,7 +551,7 @@ impl<T: Ticks> Host<T> {
         if let Some(shard) = self.shards.first_mut() {
             let name = if is_sharded { "SPUBLISH" } else { "PUBLISH" };
             let words = [Word::from(name), Word::from(channel), Word::from(message)];
-            shard.journal.append(crate::base::ids::DbIndex(0), words);
+            shard.journal.append(DbIndex(0), words);
         }
     }
 
@@ -564,11 +563,7 @@ impl<T: Ticks> Host<T> {
         let links: Vec<u32> =
             online.filter(|m| !m.replica.has(target)).map(|meeting| meeting.session).collect();
         let line = format!("+GETACK {}\r\n", write_positions(target));
-        for index in links {
-            let Some(session) = self.sessions[index as usize].as_deref_mut() else { continue };
-            session.replies.push(line.as_bytes());
-            crate::host::host::mark_dirty(session, index, &mut self.dirty);
-        }
+        links.into_iter().for_each(|index| self.say(index, line.as_bytes()));
         self.ask_stock_for_acks();
     }
 }

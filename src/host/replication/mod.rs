@@ -26,8 +26,6 @@ mod merging;
 mod roles;
 mod upstream;
 
-use smallvec::SmallVec;
-
 pub(super) use self::failover::{parse_failover, FailoverRequest};
 use self::failover::{Failover, QuietFor};
 use self::farewell::Farewell;
@@ -50,7 +48,7 @@ use crate::config::PrimaryAddress;
 use crate::node::replication::{ReplicaLine, ReplicationReport};
 use crate::node::save::Target;
 use crate::replication::flow::Position;
-use crate::replication::history::{History, ReplId};
+use crate::replication::history::{Applied, History, ReplId};
 use crate::storage::plan::Plan;
 use crate::storage::save::SnapshotWriter;
 
@@ -106,8 +104,8 @@ pub(super) struct Conducting {
     /// A cut that waits for it.
     cut: Option<Target>,
     waiting: Vec<(roles::Order, Option<(CoreId, u64)>)>,
-    /// What INFO shows of them while this node is a replica: what its flows have applied.
-    applied: SmallVec<[(u64, u64); 8]>,
+    /// While this node is a replica: what its flows have applied, by stream. Nothing while its data is of no history.
+    applied: Applied,
     /// Full and partial syncs that were served, and refusals.
     syncs: (u64, u64, u64),
 }
@@ -232,7 +230,7 @@ impl Conducting {
             farewell: None,
             cut: None,
             waiting: Vec::new(),
-            applied: SmallVec::new(),
+            applied: Applied::new(),
             syncs: (0, 0, 0),
         }
     }

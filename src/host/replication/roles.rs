@@ -14,7 +14,8 @@ use super::merging::MergeMail;
 use super::upstream::Upstream;
 use super::{ReplicationMail, Stream};
 use crate::base::error::CommandError;
-use crate::base::ids::CoreId;
+use crate::base::ids::{CoreId, Offset};
+use crate::base::num::parse_i64;
 use crate::base::time::Ticks;
 use crate::config::{Config, PrimaryAddress, ReplicaOf};
 use crate::host::host::Host;
@@ -22,7 +23,7 @@ use crate::host::mail::Rare;
 use crate::host::query::{Answer, Query};
 use crate::journal::track::Whereabouts;
 use crate::node::save::Target;
-use crate::replication::history::{History, Positions, ReplId, Resume};
+use crate::replication::history::{combined, History, ReplId, Resume};
 use crate::shard::waiters::End;
 use crate::storage::plan::Plan;
 
@@ -158,6 +159,10 @@ impl<T: Ticks> Host<T> {
     pub(super) fn order(&mut self, order: Order, asker: Option<(CoreId, u64)>) {
         let Some(conducting) = &mut self.replication.conducting else { return };
         if conducting.change.is_some() {
+            // Whom to follow until this order's turn comes is of no matter to anybody. So no more wait than clients do.
+            if let Some((Order::Follow(_), _)) = conducting.waiting.last() {
+                conducting.waiting.pop();
+            }
             conducting.waiting.push((order, asker));
             return;
         }
@@ -361,18 +366,19 @@ impl<T: Ticks> Host<T> {
         let now = self.now.mono;
         let was_replica = self.replication.is_replica;
         let (is_recording, demands) = (self.has_history(), self.demands_promotion());
+        if was_replica {
+            self.note_ends(ends);
+        }
         let Some(conducting) = &mut self.replication.conducting else { return };
         let Some(Order::Follow(address)) = conducting.change.as_ref().and_then(|c| c.order.clone()) else {
             return;
         };
-        let is_known = !was_replica || conducting.applies() && ends.len() == conducting.applied.len();
         let old = conducting.upstream.take();
         let has_history = if was_replica { !conducting.applied.is_empty() } else { is_recording };
-        if has_history && is_known {
+        if has_history && !was_replica {
             conducting.applied = ends.iter().copied().collect();
         }
-        let at: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
-        let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
+        let (at, offset) = combined(&conducting.applied);
         let resume = has_history.then(|| Resume { id: conducting.history.id, at, offset });
         conducting.upstream = Some(Upstream::new(address, resume, demands, now));
         if let Some(session) = old.and_then(|upstream| upstream.link()) {
@@ -416,18 +422,14 @@ impl<T: Ticks> Host<T> {
         let shards = self.placement.len();
         let was_replica = self.replication.is_replica;
         let cores = self.cores;
-        let Some(conducting) = &mut self.replication.conducting else { return };
         if !was_replica {
             return self.end_change();
         }
-        let is_known = conducting.applies() && ends.len() == conducting.applied.len();
+        self.note_ends(ends);
+        let Some(conducting) = &mut self.replication.conducting else { return };
         let old = conducting.upstream.take();
-        if is_known {
-            conducting.applied = ends.iter().copied().collect();
-        }
         let applied: Vec<(u64, u64)> = conducting.applied.to_vec();
-        let raws: Positions = applied.iter().map(|&(raw, _)| raw).collect();
-        let offset: u64 = applied.iter().map(|&(_, offset)| offset).sum();
+        let (raws, offset) = combined(&applied);
         // A stock server's stream does not go on as one of ours.
         let is_foreign = std::mem::take(&mut conducting.is_foreign_history);
         let is_continued = applied.len() == shards && !is_foreign;
@@ -474,7 +476,7 @@ impl<T: Ticks> Host<T> {
             }
             (stream.raw, stream.offset, stream.open_to) = (raw, offset, raw);
             stream.keep_backlog(capacity);
-            self.shards[place].journal.set_end(crate::base::ids::Offset(offset));
+            self.shards[place].journal.set_end(Offset(offset));
             self.shards[place].set_replica(false);
             self.replication.streams.push(stream);
         }
@@ -583,8 +585,7 @@ impl<T: Ticks> Host<T> {
         };
         let positions: Arc<[(u64, u64)]> = found.iter().map(|&(_, raw, offset)| (raw, offset)).collect();
         let Some(conducting) = &mut self.replication.conducting else { return };
-        let at: Positions = positions.iter().map(|&(raw, _)| raw).collect();
-        let offset = positions.iter().map(|&(_, offset)| offset).sum();
+        let (at, offset) = combined(&positions);
         conducting.history = History { id, before: None };
         match is_replica {
             // It asks to go on from here.
@@ -608,7 +609,7 @@ impl<T: Ticks> Host<T> {
         for place in 0..self.shards.len() {
             let number = self.shards[place].id().0;
             let Some(&(raw, offset)) = positions.get(usize::from(number)) else { continue };
-            self.shards[place].journal.set_end(crate::base::ids::Offset(offset));
+            self.shards[place].journal.set_end(Offset(offset));
             let streams = &mut self.replication.streams;
             if let Some(stream) = streams.iter_mut().find(|stream| stream.number == number) {
                 (stream.raw, stream.offset, stream.open_to) = (raw, offset, raw);
@@ -634,7 +635,7 @@ impl<T: Ticks> Host<T> {
         if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
             return Ok(Order::Lead);
         }
-        let number = crate::base::num::parse_i64(port).ok_or(CommandError::NOT_INTEGER)?;
+        let number = parse_i64(port).ok_or(CommandError::NOT_INTEGER)?;
         let port = u16::try_from(number).map_err(|_| CommandError::new("ERR Invalid master port"))?;
         Ok(Order::Follow(PrimaryAddress { host: host.to_vec().into(), port }))
     }

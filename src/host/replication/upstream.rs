@@ -26,7 +26,7 @@ use crate::node::replication::UpstreamReport;
 use crate::replication::flow::Position;
 use crate::replication::handshake::{Handshake, Heard, Introduction, Lines, Welcome};
 use crate::replication::history::{
-    parse_positions, write_positions, Before, History, Positions, ReplId, Resume,
+    combined, parse_positions, write_positions, Before, History, Positions, ReplId, Resume,
 };
 use crate::replication::replicas::reaches;
 use crate::storage::op::{FileOp, Job, JobTag, Owner};
@@ -467,7 +467,24 @@ impl<T: Ticks> Host<T> {
         if sent != parts {
             return self.lose_upstream("some flows go on, and others begin anew".to_owned());
         }
-        upstream.state = LinkState::Clearing;
+        self.snapshot_is_here();
+    }
+
+    /// The snapshot of a stock primary is here, of this length, and can be loaded.
+    pub(super) fn foreign_snapshot_is_here(&mut self, bytes: u64) {
+        let Some(upstream) = self.upstream().filter(|upstream| upstream.state == LinkState::Receiving) else {
+            return;
+        };
+        if let Some(flow) = upstream.meeting.as_mut().and_then(|meeting| meeting.flows.first_mut()) {
+            flow.stored = Some(bytes);
+        }
+        self.snapshot_is_here();
+    }
+
+    fn snapshot_is_here(&mut self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.state = LinkState::Clearing;
+        }
         if !self.is_saving() {
             self.clear_for_sync();
         }
@@ -476,11 +493,11 @@ impl<T: Ticks> Host<T> {
     /// This node's data is of the primary's history from now on.
     pub(super) fn adopt_history(&mut self, id: ReplId, is_new: bool) {
         let Some(conducting) = &mut self.replication.conducting else { return };
+        conducting.is_foreign_history = conducting.foreign.is_some();
         if is_new {
             conducting.history = History { id, before: None };
         } else if conducting.history.id != id {
-            let ends = conducting.applied.iter().map(|&(raw, _)| raw).collect();
-            let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
+            let (ends, offset) = combined(&conducting.applied);
             let before = Before { id: conducting.history.id, ends, offset };
             conducting.history = History { id, before: Some(before) };
             // Those that follow this node have to hear of it; they miss nothing.
@@ -566,9 +583,6 @@ impl<T: Ticks> Host<T> {
         if let (true, Some(&(_, offset))) = (is_foreign, self.applied_positions().first()) {
             self.place_foreign_stream(Offset(offset));
         }
-        if let Some(conducting) = &mut self.replication.conducting {
-            conducting.is_foreign_history = is_foreign;
-        }
         if is_lost {
             return self.link_has_ended();
         }
@@ -583,11 +597,7 @@ impl<T: Ticks> Host<T> {
         upstream.down_since = None;
         upstream.said = String::new();
         upstream.acked = now;
-        let is_foreign = self.foreign().is_some();
-        if let Some(conducting) = &mut self.replication.conducting {
-            conducting.is_foreign_history = is_foreign;
-        }
-        match is_foreign {
+        match self.foreign().is_some() {
             true => {
                 self.apply_foreign();
                 self.tell_history(true);
@@ -608,7 +618,7 @@ impl<T: Ticks> Host<T> {
         let Some(at) = conducting.applied.get_mut(usize::from(flow)) else { return };
         *at = (raw, offset);
         upstream.answers += 1;
-        let positions: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
+        let (positions, offset) = combined(&conducting.applied);
         let has_wanted = upstream.wanted.as_ref().is_some_and(|wanted| reaches(&positions, wanted));
         if has_wanted {
             upstream.wanted = None;
@@ -617,10 +627,9 @@ impl<T: Ticks> Host<T> {
             return;
         }
         upstream.answers = 0;
-        let sum: u64 = conducting.applied.iter().map(|&(_, offset)| offset).sum();
         let Some(session) = upstream.session else { return };
         let mut out = Vec::new();
-        out.command(["REPLCONF", "ACK", &sum.to_string(), "AT", &write_positions(&positions)]);
+        out.command(["REPLCONF", "ACK", &offset.to_string(), "AT", &write_positions(&positions)]);
         self.send_on_link(session, &out);
     }
 
@@ -644,27 +653,23 @@ impl<T: Ticks> Host<T> {
             upstream.said = reason;
         }
         let was_loading = upstream.state == LinkState::Loading;
-        let was_up = upstream.is_up();
-        upstream.state = LinkState::Ending;
-        upstream.handshake = None;
-        upstream.wanted = None;
-        if was_up {
+        if upstream.is_up() {
             upstream.down_since = Some(now);
         }
-        let session = upstream.session.take();
-        match was_loading {
-            // What is being loaded is whole: the link comes back for what follows.
-            true => upstream.state = LinkState::Loading,
-            false => upstream.meeting = None,
+        upstream.handshake = None;
+        upstream.wanted = None;
+        if !was_loading {
+            upstream.state = LinkState::Ending;
+            upstream.meeting = None;
         }
-        if let Some(session) = session {
+        if let Some(session) = upstream.session.take() {
             self.close(session, true);
         }
-        if was_loading {
-            return;
+        // What is being loaded is whole: the link comes back for what follows.
+        if !was_loading {
+            self.tell_gate();
+            self.begin_drain(DrainFor::Link);
         }
-        self.tell_gate();
-        self.begin_drain(DrainFor::Link);
     }
 
     /// Nothing of the link is under way any more, and what was applied is known: it is tried again in a while.
@@ -672,8 +677,7 @@ impl<T: Ticks> Host<T> {
         let now = self.now.mono;
         self.tell_replication(|| ReplicationMail::CloseFlows);
         let Some(conducting) = &mut self.replication.conducting else { return };
-        let at: Positions = conducting.applied.iter().map(|&(raw, _)| raw).collect();
-        let offset = conducting.applied.iter().map(|&(_, offset)| offset).sum();
+        let (at, offset) = combined(&conducting.applied);
         let id = conducting.history.id;
         let Some(upstream) = &mut conducting.upstream else { return };
         upstream.collecting = None;
@@ -685,22 +689,6 @@ impl<T: Ticks> Host<T> {
             (upstream.is_refused, upstream.resume) = (false, None);
         } else if !at.is_empty() {
             upstream.resume = Some(Resume { id, at, offset });
-        }
-    }
-}
-
-impl<T: Ticks> Host<T> {
-    /// The snapshot of a stock primary is here, of this length, and can be loaded.
-    pub(super) fn foreign_snapshot_is_here(&mut self, bytes: u64) {
-        let Some(upstream) = self.upstream() else { return };
-        let Some(meeting) = upstream.meeting.as_mut().filter(|_| upstream.state == LinkState::Receiving)
-        else {
-            return;
-        };
-        meeting.flows[0].stored = Some(bytes);
-        upstream.state = LinkState::Clearing;
-        if !self.is_saving() {
-            self.clear_for_sync();
         }
     }
 }

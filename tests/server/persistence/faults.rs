@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ringward::base::key::shard_of_key;
 
 use super::super::harness::{eventually, words, Value};
-use super::{assert_same, kill, saved, survey, Home, SYNCED_AOF};
+use super::{assert_same, kill, saved, snapshot, survey, Home, SYNCED_AOF};
 
 /// A shard's newest increment.
 fn increment(home: &Home, shard: u16, shards: u16) -> PathBuf {
@@ -366,19 +366,6 @@ fn files_that_are_left_over_are_removed_and_others_are_not() {
     for name in stale {
         assert!(server.log().contains(&format!("Removed {name}, which was left over")), "{name}");
     }
-}
-
-/// A folder with a snapshot of two shards.
-fn snapshot() -> Home {
-    let home = Home::new();
-    let server = home.run(2, &[]);
-    let mut client = server.client();
-    for key in 0..20 {
-        client.ok(&format!("SET k{key} {}", "v".repeat(key)));
-    }
-    client.ok("SAVE");
-    kill(server);
-    home
 }
 
 #[test]

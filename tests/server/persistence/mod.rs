@@ -247,3 +247,16 @@ fn saved(client: &mut Client) {
             .all(|field| info(client, field) == "0")
     });
 }
+
+/// A folder with a snapshot of two shards.
+fn snapshot() -> Home {
+    let home = Home::new();
+    let server = home.run(2, &[]);
+    let mut client = server.client();
+    for key in 0..20 {
+        client.ok(&format!("SET k{key} {}", "v".repeat(key)));
+    }
+    client.ok("SAVE");
+    kill(server);
+    home
+}

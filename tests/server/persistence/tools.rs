@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use super::super::harness::process::{ringward, Folder};
 use super::super::harness::{number_from_env, Peer, Random};
 use super::exchange::{checked, of_redis};
-use super::{assert_same, fill, fill_as_stock, kill, saved, survey, Home};
+use super::{assert_same, fill, fill_as_stock, kill, saved, snapshot, survey, Home};
 
 const AOF: &[&str] = &["--appendonly", "yes"];
 
@@ -150,19 +150,6 @@ fn fields_that_expire_take_the_version_that_has_them() {
     let said = run(&["merge", "--out", "second.rdb", dir], &made.folder);
     assert!(fs::read(made.path("second.rdb")).unwrap().starts_with(b"REDIS0010"), "{said}");
     assert_eq!(in_redis(&made.path("second.rdb")).keys.len(), 1);
-}
-
-/// A folder with a snapshot of two shards.
-fn snapshot() -> Home {
-    let home = Home::new();
-    let server = home.run(2, &[]);
-    let mut client = server.client();
-    for key in 0..20 {
-        client.ok(&format!("SET k{key} {}", "v".repeat(key)));
-    }
-    client.ok("SAVE");
-    kill(server);
-    home
 }
 
 #[test]

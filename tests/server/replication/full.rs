@@ -155,13 +155,7 @@ fn a_replica_has_its_own_files() {
             replica
         });
         assert_converged(&primary, &[&replica]);
-        eventually("its files are whole", || {
-            // In one look: they are on, and not whole, between two.
-            let info = replica.client().run("INFO persistence").text();
-            ["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0", "aof_enabled:1"]
-                .iter()
-                .all(|line| info.contains(line))
-        });
+        replica.await_files();
         // From its own files alone, and by itself.
         kill(replica.server.take().unwrap());
         let alone = replica.home.copy().run(shards, &[args, &["--replicaof", "no", "one"]].concat());

@@ -115,6 +115,18 @@ impl Node {
     fn await_up(&self) {
         eventually("the link is up", || self.is_up());
     }
+
+    /// Waits until its append-only files have everything.
+    #[track_caller]
+    fn await_files(&self) {
+        eventually("its files are whole", || {
+            // In one look: they are on, and not whole, between two.
+            let info = self.client().run("INFO persistence").text();
+            ["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0", "aof_enabled:1"]
+                .iter()
+                .all(|line| info.contains(line))
+        });
+    }
 }
 
 impl Drop for Node {
