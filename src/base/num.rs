@@ -41,8 +41,8 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// A place in a stream of bytes, counted from its beginning, by the same rules. No stream comes to 2^63, and what others
-/// claim beyond it is refused: so counting on from there cannot overflow (Redis: offsets are `long long`).
+/// A place in a stream of bytes, counted from its beginning, by the same rules. No stream comes to 2^63, and what
+/// others claim beyond it is refused: so counting on from there cannot overflow (Redis: offsets are `long long`).
 pub fn parse_position(text: &[u8]) -> Option<u64> {
     parse_u64(text).filter(|&at| i64::try_from(at).is_ok())
 }

@@ -954,7 +954,7 @@ fn a_wait_for_keys_ends() {
     }
 }
 
-/// The latest expiry there is, on every shard: the sum of what is left to live is beyond 64 bits (seen as a core's end).
+/// The latest expiry there is, on every shard: what is left to live is beyond 64 bits in sum (it ended a core).
 #[test]
 fn the_times_to_live_of_all_shards_are_summed_without_overflow() {
     let mut node = Node::new(2, 2, 1, &[]);

@@ -147,7 +147,7 @@ impl<T: Ticks> Host<T> {
         self.table.internal(name.unwrap_or_default())
     }
 
-    /// Runs one on every shard, in one transaction: in place of a client's request, or in a session of the server's own.
+    /// Runs one on every shard, in one transaction: in place of a client's request, or in a session of the server's.
     pub(in crate::host) fn ask_every_shard(&mut self, index: u32, args: &OwnedArgs) -> Flow {
         let command = self.internal_command(args);
         let spec = self.table.spec(command);

@@ -220,8 +220,8 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// The shard at this place was cut for a snapshot: those that attend it get their share. The place in its stream, raw
-    /// and as an offset.
+    /// The shard at this place was cut for a snapshot: those that attend it get their share. The place in its stream,
+    /// raw and as an offset.
     pub(in crate::host) fn begin_sending(&mut self, place: usize) -> (u64, u64) {
         let at = self.stream_of_shard(place);
         let (capacity, offset) = (self.backlog_capacity(), self.offset_of(at));
