@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::harness::{number_from_env, words, Client, Random, Server, Value};
-use super::{kill, serving, survey, Home, SYNCED_AOF};
+use super::{kill, serving, Home, SYNCED_AOF};
 
 /// How many servers are killed by all tests here together.
 fn crashes() -> usize {
@@ -245,8 +245,7 @@ fn crash(seed: u64, kills: usize, args: &[&str], may: Loss) -> Report {
         }
         if let Some(copy) = copy {
             let other = copy.run(shards % 4 + 1, args);
-            let [here, there] = [survey(&mut client), survey(&mut other.client())];
-            super::assert_same(&here, &there, "with another number of shards");
+            super::assert_alike(&mut client, &mut other.client(), "with another number of shards");
             kill(other);
         }
         if may == Loss::SinceSnapshot && random.one_in(2) {

@@ -27,7 +27,7 @@ mod waits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::differential::generate::Generator;
 use super::harness::process::{Folder, Port};
@@ -228,6 +228,22 @@ pub(super) fn assert_same(expected: &Survey, actual: &Survey, what: &str) {
         assert!(expected.keys.contains_key(key), "{what}: {} should not be there", name(key));
     }
     assert_eq!(expected.digest, actual.digest, "{what}");
+}
+
+/// Fails where two servers differ. Keys expire while they are asked: only what was the same on the first before and
+/// after the second was asked can be compared.
+#[track_caller]
+pub(super) fn assert_alike(first: &mut Client, second: &mut Client, what: &str) {
+    let start = Instant::now();
+    let mut here = survey(first);
+    loop {
+        let there = survey(second);
+        let before = std::mem::replace(&mut here, survey(first));
+        if before == here {
+            return assert_same(&here, &there, what);
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: what is compared goes on changing");
+    }
 }
 
 /// A field of INFO.

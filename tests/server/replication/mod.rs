@@ -25,7 +25,7 @@ mod whole;
 use std::net::SocketAddr;
 
 use super::harness::{eventually, number_from_env, Client, Server};
-use super::persistence::{assert_same, info, kill, survey, Home};
+use super::persistence::{assert_alike, info, kill, Home};
 
 /// A server with its folder, that may be ended and started again with the same arguments.
 struct Node {
@@ -167,7 +167,7 @@ fn assert_converged(primary: &Node, replicas: &[&Node]) {
                 break;
             }
             if start.elapsed() > std::time::Duration::from_secs(5) {
-                assert_same(&survey(&mut of_primary), &survey(&mut of_replica), "the replica");
+                assert_alike(&mut of_primary, &mut of_replica, "the replica");
             }
         }
     }
