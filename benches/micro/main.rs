@@ -6,6 +6,7 @@
 
 mod command;
 mod decode;
+mod journal;
 mod key;
 mod keyspace;
 mod rdb;

@@ -79,7 +79,7 @@ fn record(spec: &Spec, spread: Spread, ctx: &mut Ctx<'_, '_>, args: Args<'_>, ha
         } else if ctx.journal.has_before() {
             ctx.journal.effect(ctx.db, args.iter_from(0));
         } else {
-            ctx.journal.append(ctx.db, args.iter_from(0));
+            ctx.journal.append_request(ctx.db, args);
             return;
         }
     }

@@ -281,7 +281,7 @@ impl<T: Ticks> Host<T> {
     /// How long it is until the time of something that waits is up, or records have gathered for long enough; at
     /// least 1.
     pub fn us_to_deadline(&self) -> u64 {
-        let others = self.us_to_write().min(self.us_to_transfer_deadline());
+        let others = self.us_to_hand_over().min(self.us_to_transfer_deadline());
         let Some((deadline, _)) = self.block_deadlines.first() else { return others };
         let us = i128::from(deadline.0) * 1000 - i128::from(self.now.unix_us);
         u64::try_from(us.max(1)).unwrap_or(u64::MAX).min(others)

@@ -109,7 +109,17 @@ pub(super) fn select(out: &mut Vec<u8>, db: DbIndex) {
     out.command(words!["SELECT", i64::from(db.0)]);
 }
 
+#[inline]
 fn write_head(out: &mut Vec<u8>, kind: u8, number: usize) {
+    // Most are short: written in one piece of a fixed size, of which the rest is taken back.
+    if number < 100 {
+        let (tens, ones) = (b'0' + (number / 10) as u8, b'0' + (number % 10) as u8);
+        let is_short = number < 10;
+        let head = if is_short { [kind, ones, b'\r', b'\n', 0] } else { [kind, tens, ones, b'\r', b'\n'] };
+        out.extend_from_slice(&head);
+        out.truncate(out.len() - usize::from(is_short));
+        return;
+    }
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b"\r\n");

@@ -12,6 +12,7 @@
 
 use super::record::{self, Annotation, Sink, Txn, Word};
 use crate::base::ids::{CoreId, DbIndex, Offset, ShardId};
+use crate::resp::Args;
 
 /// How many buffers of parts are kept for the parts to come.
 const SPARE_PARTS_MAX: usize = 8;
@@ -231,6 +232,17 @@ impl Journal {
             record::select(&mut self.pending, HOME);
         }
         self.end.0 += (self.pending.len() - start) as u64;
+    }
+
+    /// Appends a request as a single record: what came is what is recorded, most often without writing it anew.
+    #[inline]
+    pub fn append_request(&mut self, db: DbIndex, args: Args<'_>) {
+        if let (HOME, None, Some(bytes)) = (db, &self.part, args.as_request().filter(|_| self.is_recording)) {
+            self.pending.extend_from_slice(bytes);
+            self.end.0 += bytes.len() as u64;
+        } else {
+            self.append(db, args.iter_from(0));
+        }
     }
 
     /// Appends an annotation. It is no part of what `end` counts.

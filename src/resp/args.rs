@@ -90,12 +90,54 @@ impl<'a> Args<'a> {
         self.buffer
     }
 
+    /// The request as it came, if it stands around its arguments as an array of bulk strings: exactly the bytes that
+    /// they would be written as. None where they came otherwise: inline, or as a copy.
+    #[inline]
+    pub fn as_request(&self) -> Option<&'a [u8]> {
+        let first = self.spans.first()?.offset as usize;
+        let mut end = first;
+        let mut start = 0;
+        for (index, span) in self.spans.iter().enumerate() {
+            let offset = span.offset as usize;
+            let head = head_before(self.buffer, offset, b'$', span.len as usize)?;
+            match index {
+                0 => start = head_before(self.buffer, head, b'*', self.spans.len())?,
+                _ if head != end => return None,
+                _ => {}
+            }
+            end = offset + span.len as usize + 2;
+            if self.buffer.get(end - 2..end)? != b"\r\n" {
+                return None;
+            }
+        }
+        Some(&self.buffer[start..end])
+    }
+
     /// A copy that owns its bytes, for a request that has to wait or to go to another core.
     pub fn to_owned(&self) -> OwnedArgs {
         let bytes = self.spans.iter().map(|span| span.len as usize).sum();
         let mut owned = OwnedArgs::with_room(self.len(), bytes);
         self.iter_from(0).for_each(|arg| owned.push(arg));
         owned
+    }
+}
+
+/// Where a line begins that ends at `end` and is this kind of head with this number.
+#[inline]
+fn head_before(buffer: &[u8], end: usize, kind: u8, number: usize) -> Option<usize> {
+    let mut at = end.checked_sub(3)?;
+    if buffer.get(at + 1..end)? != b"\r\n" {
+        return None;
+    }
+    let mut rest = number;
+    loop {
+        if buffer[at] != b'0' + (rest % 10) as u8 {
+            return None;
+        }
+        (rest, at) = (rest / 10, at.checked_sub(1)?);
+        if rest == 0 {
+            return (buffer[at] == kind).then_some(at);
+        }
     }
 }
 
@@ -135,5 +177,62 @@ impl OwnedArgs {
     /// Bytes held, for limits and accounting.
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + self.spans.capacity() * std::mem::size_of::<Span>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+
+    fn spans(places: &[(usize, usize)]) -> Vec<Span> {
+        places.iter().map(|&(offset, len)| Span { offset: offset as u32, len: len as u32 }).collect()
+    }
+
+    fn written(args: &[Vec<u8>]) -> (Vec<u8>, Vec<(usize, usize)>) {
+        let (mut bytes, mut places) = (format!("*{}\r\n", args.len()).into_bytes(), Vec::new());
+        for arg in args {
+            bytes.extend(format!("${}\r\n", arg.len()).bytes());
+            places.push((bytes.len(), arg.len()));
+            bytes.extend(arg);
+            bytes.extend(b"\r\n");
+        }
+        (bytes, places)
+    }
+
+    #[test]
+    fn a_request_is_found_around_its_arguments() {
+        let mut prng = Prng::new(1);
+        for _ in 0..200 {
+            let count = 1 + prng.below(12) as usize;
+            let args: Vec<Vec<u8>> = (0..count).map(|_| vec![b'\n'; prng.below(120) as usize]).collect();
+            let (bytes, places) = written(&args);
+            let before = prng.below(5) as usize;
+            let around = [&b"\r\n*1$"[..before], &bytes, b"*1\r\n"].concat();
+            let moved: Vec<_> = places.iter().map(|&(offset, len)| (offset + before, len)).collect();
+            assert_eq!(Args::new(&around, &spans(&moved)).as_request(), Some(&bytes[..]));
+            // One byte is another, outside of the arguments: not what they would be written as.
+            let at = prng.below(bytes.len() as u64) as usize;
+            if !places.iter().any(|&(offset, len)| (offset..offset + len).contains(&at)) {
+                let mut other = bytes.clone();
+                other[at] ^= 1 << prng.below(8);
+                assert_eq!(Args::new(&other, &spans(&places)).as_request(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_otherwise_is_no_request() {
+        let owned = OwnedArgs::collect([&b"*1\r\n$1\r\n"[..], b"a", b"\r\n"]);
+        assert_eq!(owned.as_args().as_request(), None);
+        // It need not be the request it came with: it is what would be written.
+        let one = &owned.as_args().spans()[1..2];
+        assert_eq!(Args::new(owned.as_args().buffer(), one).as_request(), Some(&b"*1\r\n$1\r\na\r\n"[..]));
+        for text in ["set a b\r\n", "*03\r\n$3\r\nset\r\n$1\r\na\r\n$1\r\nb\r\n", "$3\r\nset\r\n", "set", ""]
+        {
+            let places: Vec<_> =
+                ["set", "a", "b"].iter().filter_map(|w| Some((text.find(w)?, w.len()))).collect();
+            assert_eq!(Args::new(text.as_bytes(), &spans(&places)).as_request(), None, "{text}");
+        }
     }
 }

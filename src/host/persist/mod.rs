@@ -568,15 +568,15 @@ impl<T: Ticks> Host<T> {
         self.persist.holds = is_always && is_in_force;
     }
 
-    /// How long it is until records that gather are to be written, at least 1.
-    pub(super) fn us_to_write(&self) -> u64 {
+    /// How long it is until records that gather are to be written, or sent to replicas; at least 1.
+    pub(super) fn us_to_hand_over(&self) -> u64 {
         let aofs = self.persist.shards.iter().filter_map(|files| files.aof.as_ref());
         let to_write = aofs.filter_map(|aof| aof.us_to_write(self.now.mono)).min().unwrap_or(u64::MAX).max(1);
         // Records that a replica has still to apply do not wait at all.
         if self.replication.has_more {
             1
         } else {
-            to_write
+            to_write.min(self.replication.us_to_feed)
         }
     }
 

@@ -226,7 +226,10 @@ impl<T: Ticks> Host<T> {
         let shard = self.shards[place].id();
         let pending = self.shards[place].journal.pending().len();
         let position = self.persist.position_of(place, pending);
-        let stream = self.replication.streams.get(place).map_or(0, |stream| stream.end() + pending as u64);
+        let stream = self.replication.streams.get_mut(place).map_or(0, |stream| {
+            stream.hurry();
+            stream.end() + pending as u64
+        });
         let files = &mut self.persist.shards[place];
         files.marked = files.marked.max(position);
         let synced = files.aof.as_ref().map_or(0, |aof| aof.synced());

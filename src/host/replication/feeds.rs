@@ -10,6 +10,9 @@
 //!
 //! A feed is never waited for. What it has not been sent stays in the stream's backlog, which it shares with the
 //! others, up to `client-output-buffer-limit replica`; then it is let go, and comes back for a snapshot.
+//!
+//! A write that comes after a pause is sent at the end of its pass. Under load records gather for a moment: what a
+//! primary pays for a replica is a send and a wake-up at a time, not the bytes (figures: `tuning/RESULTS.md`).
 
 use super::merging::{MergeFeed, MergeMail};
 use super::ReplicationMail;
@@ -39,6 +42,8 @@ pub(in crate::host) struct Stream {
     pub(super) merging: Option<MergeFeed>,
     /// Up to where feeds may be sent it: all of it, on a primary.
     pub(super) open_to: u64,
+    /// Somebody waits for replicas to have what is in it: nothing gathers until it is sent.
+    is_awaited: bool,
 }
 
 /// A replica's flow.
@@ -50,6 +55,8 @@ pub(super) struct Feed {
     /// The position of the next byte that it is to be sent.
     at: u64,
     stage: FeedStage,
+    /// When it was last given something.
+    fed_at: MonoUs,
     /// Since when more waits for it than the soft limit allows.
     behind_since: Option<MonoUs>,
 }
@@ -65,10 +72,23 @@ enum FeedStage {
 /// A feed that is owed this much is not given more: the rest stays in the backlog.
 const FEED_BYTES_MAX: usize = 1024 * 1024;
 
+/// Less than this is given to a feed only so often: how long a record waits at most beside what the network takes.
+const GATHERED_BYTES: u64 = 64 * 1024;
+const GATHERED_US: u64 = 500;
+
 impl Stream {
     /// A stream that has not begun.
     pub(in crate::host) fn new(number: u16) -> Stream {
-        Stream { number, raw: 0, offset: 0, backlog: None, feeds: Vec::new(), merging: None, open_to: 0 }
+        Stream {
+            number,
+            raw: 0,
+            offset: 0,
+            backlog: None,
+            feeds: Vec::new(),
+            merging: None,
+            open_to: 0,
+            is_awaited: false,
+        }
     }
 
     /// The stream goes on with these bytes.
@@ -98,6 +118,11 @@ impl Stream {
     /// Whether anybody is sent it.
     pub(super) fn is_fed(&self) -> bool {
         !self.feeds.is_empty() || self.merging.is_some()
+    }
+
+    /// Somebody waits for replicas to have all of it.
+    pub(in crate::host) fn hurry(&mut self) {
+        self.is_awaited = true;
     }
 
     /// From now on its last bytes are kept.
@@ -142,6 +167,7 @@ impl<T: Ticks> Host<T> {
             session: index,
             at: at.unwrap_or(0),
             stage: FeedStage::Joined,
+            fed_at: MonoUs(0),
             behind_since: None,
         });
         let mail = ReplicationMail::FlowJoined { meeting, flow, at, is_kept };
@@ -310,18 +336,26 @@ impl<T: Ticks> Host<T> {
         sessions.into_iter().for_each(|index| self.close(index, true));
     }
 
-    /// Gives each feed what its stream has for it, as far as it takes it.
+    /// Gives each feed what its stream has for it, as far as it takes it, and if it is time.
     pub(super) fn pump_feeds(&mut self) {
-        let is_replica = self.replication.is_replica;
+        let (is_replica, now) = (self.replication.is_replica, self.now.mono);
+        let mut us_to_feed = u64::MAX;
         for stream in &mut self.replication.streams {
             let Some(backlog) = &mut stream.backlog else { continue };
             let until = if is_replica { stream.open_to } else { backlog.end() };
+            let is_awaited = std::mem::take(&mut stream.is_awaited);
             for feed in stream.feeds.iter_mut().filter(|feed| feed.stage == FeedStage::Streaming) {
                 let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
                 let owed = session.owed_bytes();
                 if feed.at >= until || owed >= FEED_BYTES_MAX {
                     continue;
                 }
+                let since_us = now.since(feed.fed_at);
+                if until - feed.at < GATHERED_BYTES && since_us < GATHERED_US && !is_awaited {
+                    us_to_feed = us_to_feed.min(GATHERED_US - since_us);
+                    continue;
+                }
+                feed.fed_at = now;
                 let out = session.replies.writer();
                 if let Some(at) = backlog.read(feed.at, until, FEED_BYTES_MAX - owed, out) {
                     feed.at = at;
@@ -329,6 +363,7 @@ impl<T: Ticks> Host<T> {
                 mark_dirty(session, feed.session, &mut self.dirty);
             }
         }
+        self.replication.us_to_feed = us_to_feed;
     }
 
     /// Gives back what nobody needs any more of the streams' last bytes.

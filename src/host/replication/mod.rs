@@ -73,6 +73,8 @@ pub(super) struct Replication {
     pub(super) flows: Vec<Flow>,
     /// Whether there is more to be applied at once.
     pub(super) has_more: bool,
+    /// How long it is until what gathers for a feed is to be sent.
+    pub(super) us_to_feed: u64,
     /// Cuts that core 0 is to be told of at the end of the pass.
     marks: Vec<MergeMail>,
     /// What this core is quiet for: FAILOVER, SHUTDOWN.
@@ -201,6 +203,7 @@ impl Replication {
             stream_count: 0,
             flows: Vec::new(),
             has_more: false,
+            us_to_feed: u64::MAX,
             marks: Vec::new(),
             quiet_for: [false; 2],
             draining: None,
@@ -312,6 +315,7 @@ impl<T: Ticks> Host<T> {
         if self.replication.conducting.as_ref().is_some_and(|conducting| conducting.foreign.is_some()) {
             self.settle_foreign();
         }
+        self.replication.us_to_feed = u64::MAX;
         if self.replication.streams.iter().any(|stream| stream.keeps()) {
             self.pump_feeds();
             self.trim_backlogs();
