@@ -69,6 +69,24 @@ pub static SPECS: &[Spec] = &[
         "numlocal numreplicas timeout",
     )
     .flags(Flags::NOSCRIPT),
+    wait(
+        "waitfor",
+        3,
+        SessionOp::Waitfor,
+        OWN_SINCE,
+        "Waits on a replica until what a token names can be read there: 1, or 0 when the timeout in milliseconds is over.",
+        "token timeout",
+    )
+    .flags(Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE)),
+    wait(
+        "waittoken",
+        1,
+        SessionOp::Waittoken,
+        OWN_SINCE,
+        "Returns a token of what was written before, for WAITFOR on a replica.",
+        "",
+    )
+    .flags(Flags::NOSCRIPT),
 ];
 
 static CLIENT: &[Spec] = &[
@@ -220,6 +238,9 @@ static CLIENT: &[Spec] = &[
         "",
     ),
 ];
+
+/// The version of Ringward, not of Redis, that the commands came with which Redis does not have.
+const OWN_SINCE: &str = "0.1.0";
 
 /// Works also while the data are loaded or stale.
 const READY: Flags = Flags::LOADING.with(Flags::STALE);

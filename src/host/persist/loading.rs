@@ -260,6 +260,7 @@ impl<T: Ticks> Host<T> {
         if self.id == CoreId(0) {
             tracing::info!("The data set is loaded, and clients are served");
             self.sync_loaded();
+            self.look_at_readers();
         }
     }
 

@@ -1,11 +1,15 @@
 //! WAIT and WAITAOF: clients that wait until what was written has come to the append-only file, and to replicas.
+//! WAITTOKEN, which names what was written, and WAITFOR, which waits on a replica until that is there.
 //!
 //! Such a client stands in line on core 0, from wherever it comes; its session is blocked as one that waits for keys
 //! is, and ends its wait in the same ways. What it waits for is a *mark*: up to where each shard's records reached when
 //! it came. A mark is taken by a transaction over all shards, so that no transaction has one part before it and another
 //! behind: a crash that tears one takes what came after it along (`storage::torn`), and must not reach what a client
 //! was told of. All that come while one is being taken share the next. It is of the whole node, not of one client's
-//! writes: a client waits for those of the others, too.
+//! writes: a client waits for those of the others, too. So no command has to remember what it wrote.
+//!
+//! WAITTOKEN is answered with the mark itself, as far as it is of the streams: a token (`replication::token`). WAITFOR
+//! takes no mark; how its token stands is for `replication::tokens` to say.
 //!
 //! Replicas are counted by the table of replicas (`replication::meetings`), by what they have said of the streams; when
 //! a mark is taken for one who waits for them they are asked. As in Redis nobody syncs because of it: `always` and
@@ -19,12 +23,15 @@ use super::{PersistMail, Persistence};
 use crate::base::error::CommandError;
 use crate::base::ids::{CoreId, ShardId};
 use crate::base::num::parse_i64;
-use crate::base::time::Ticks;
+use crate::base::time::{Ticks, UnixMs};
 use crate::command::spec::SessionOp;
 use crate::command::timeout;
 use crate::host::batch::Flow;
 use crate::host::host::Host;
 use crate::host::mail::Rare;
+use crate::host::replication::{Standing, NO_HISTORY};
+use crate::replication::history::{Positions, ReplId};
+use crate::replication::token::Token;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::blocked::Server;
 use crate::session::{State, Wait};
@@ -40,14 +47,35 @@ const AOF_ON_REPLICA: CommandError = CommandError::new(
     "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and \
      are not propagated.",
 );
+const TOKEN_ON_REPLICA: CommandError = CommandError::new(
+    "ERR WAITTOKEN cannot be used with replica instances. Take the token where you write, and wait for it here by WAITFOR.",
+);
+const BAD_TOKEN: CommandError =
+    CommandError::new("ERR Invalid token: it is none that WAITTOKEN has returned");
 const AOF_OFF: CommandError =
     CommandError::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 const NUMLOCAL_RANGE: CommandError =
     CommandError::new("ERR value is out of range, value must between 0 and 1");
 
 /// What a client waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// That there are copies: WAIT, WAITAOF.
+    Copies(Copies),
+    /// A token: WAITTOKEN.
+    Token,
+    /// That what a token names is here: WAITFOR.
+    Sight {
+        /// The token.
+        token: Token,
+        /// See `Copies::may_wait`.
+        may_wait: bool,
+    },
+}
+
+/// How many copies of what was written there are to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
+pub struct Copies {
     /// WAITAOF; else WAIT.
     is_aof: bool,
     /// In how many append-only files of this node it is to be: one or none.
@@ -73,6 +101,8 @@ struct Waiting {
     need: Need,
     /// None before it is taken.
     mark: Option<Arc<Mark>>,
+    /// How many flows have yet to say how far they are before a client is answered that does not wait.
+    unheard: usize,
 }
 
 /// On core 0: those who wait.
@@ -81,6 +111,8 @@ pub(super) struct Line {
     waiting: std::collections::BTreeMap<Ticket, Waiting>,
     /// Those of them whose mark is still to be taken.
     unmarked: Vec<Ticket>,
+    /// How many of them wait for a token.
+    readers: usize,
     taking: Option<Taking>,
     /// A session without a client, whose transactions take marks.
     session: Option<u32>,
@@ -90,6 +122,8 @@ pub(super) struct Line {
 #[derive(Debug)]
 struct Taking {
     mark: Mark,
+    /// The name of the data's history when it began.
+    history: ReplId,
     /// Whether the append-only file has ended meanwhile.
     is_of_old_file: bool,
     /// Shards that have not told theirs.
@@ -99,16 +133,36 @@ struct Taking {
 }
 
 impl Need {
-    fn reply(self, local: i64, replicas: i64) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut reply = Reply::new(&mut out, Default::default());
-        if self.is_aof {
-            reply.array(2);
-            reply.int(local);
-        }
-        reply.int(replicas);
-        out
+    fn takes_mark(&self) -> bool {
+        !matches!(self, Need::Sight { .. })
     }
+
+    /// Whether replicas are to say at once how far they are.
+    fn asks_replicas(&self) -> bool {
+        matches!(self, Need::Copies(copies) if copies.replicas > 0)
+    }
+}
+
+impl Copies {
+    fn reply(self, local: i64, replicas: i64) -> Vec<u8> {
+        bytes_of(|reply| {
+            if self.is_aof {
+                reply.array(2);
+                reply.int(local);
+            }
+            reply.int(replicas);
+        })
+    }
+}
+
+fn bytes_of(write: impl FnOnce(&mut Reply<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut Reply::new(&mut out, Default::default()));
+    out
+}
+
+fn refusal(error: &CommandError) -> Vec<u8> {
+    bytes_of(|reply| reply.error(error.bytes()))
 }
 
 impl Persistence {
@@ -121,7 +175,7 @@ impl Persistence {
 
 impl<T: Ticks> Host<T> {
     /// How many replicas have everything before a mark; of WAITAOF, in their append-only files.
-    fn replicas_with(&self, mark: &Mark, need: Need) -> i64 {
+    fn replicas_with(&self, mark: &Mark, need: Copies) -> i64 {
         self.replication.conducting.as_ref().map_or(0, |conducting| match need.is_aof {
             true => conducting.meetings.have_synced(&mark.stream) as i64,
             false => conducting.meetings.have(&mark.stream) as i64,
@@ -129,11 +183,11 @@ impl<T: Ticks> Host<T> {
     }
 
     /// How things stand: in how many append-only files of this node, and on how many replicas, all is that was before.
-    fn standing(&self, mark: &Mark, need: Need) -> (i64, i64) {
+    fn standing(&self, mark: &Mark, need: Copies) -> (i64, i64) {
         (i64::from(self.persist.is_local(mark)), self.replicas_with(mark, need))
     }
 
-    /// WAIT, WAITAOF.
+    /// WAIT, WAITAOF, WAITTOKEN, WAITFOR.
     pub(in crate::host) fn wait_command(
         &mut self,
         index: u32,
@@ -145,11 +199,47 @@ impl<T: Ticks> Host<T> {
         if session.replies.waiting() > 0 {
             return Ok(self.keep_for(index, Wait::Replies));
         }
+        let may_wait = session.exec.is_none();
+        let (need, deadline) = match op {
+            SessionOp::Waittoken if self.replication.is_replica => return Err(TOKEN_ON_REPLICA),
+            SessionOp::Waittoken => (Need::Token, None),
+            SessionOp::Waitfor => {
+                let token = Token::parse(args.at(1)).ok_or(BAD_TOKEN)?;
+                let deadline = timeout::deadline_ms(args.at(2), self.now.unix_ms())?;
+                (Need::Sight { token, may_wait }, deadline)
+            }
+            _ => {
+                let (copies, deadline) = self.copies_wanted(op, args, may_wait)?;
+                (Need::Copies(copies), deadline)
+            }
+        };
+        let ticket = if may_wait && need != Need::Token {
+            self.begin_block(index, Server::Line, deadline)
+        } else {
+            let Some(session) = self.session(index) else { return Ok(Flow::Next) };
+            let slot = session.replies.reserve(session.is_silent());
+            Ticket { core: self.id, session: index, slot }
+        };
+        self.post(CoreId(0), Rare::Persist(PersistMail::Await(ticket, need)));
+        self.leave_if_at_end(index);
+        Ok(match self.session(index).map(|session| session.state) {
+            Some(State::Open) => Flow::Next,
+            _ => Flow::Stop,
+        })
+    }
+
+    /// What WAIT and WAITAOF ask for, and until when.
+    fn copies_wanted(
+        &self,
+        op: SessionOp,
+        args: Args<'_>,
+        may_wait: bool,
+    ) -> Result<(Copies, Option<UnixMs>), CommandError> {
         if op == SessionOp::Wait && self.replication.is_replica {
             return Err(ON_REPLICA);
         }
         let integer = |at: usize| parse_i64(args.at(at)).ok_or(CommandError::NOT_INTEGER);
-        let mut need = Need { is_aof: op == SessionOp::Waitaof, local: 0, replicas: 0, may_wait: true };
+        let mut need = Copies { is_aof: op == SessionOp::Waitaof, local: 0, replicas: 0, may_wait };
         if need.is_aof {
             need.local = Some(integer(1)?).filter(|local| matches!(local, 0 | 1)).ok_or(NUMLOCAL_RANGE)?;
             need.replicas =
@@ -164,20 +254,7 @@ impl<T: Ticks> Host<T> {
         if need.local > 0 && !self.config.persistence.appendonly {
             return Err(AOF_OFF);
         }
-        let Some(session) = self.session(index) else { return Ok(Flow::Next) };
-        need.may_wait = session.exec.is_none();
-        let ticket = if need.may_wait {
-            self.begin_block(index, Server::Line, deadline)
-        } else {
-            let slot = session.replies.reserve(session.is_silent());
-            Ticket { core: self.id, session: index, slot }
-        };
-        self.post(CoreId(0), Rare::Persist(PersistMail::Await(ticket, need)));
-        self.leave_if_at_end(index);
-        Ok(match self.session(index).map(|session| session.state) {
-            Some(State::Open) => Flow::Next,
-            _ => Flow::Stop,
-        })
+        Ok((need, deadline))
     }
 
     /// Core 0: a client stands in line.
@@ -187,15 +264,46 @@ impl<T: Ticks> Host<T> {
         let has_replicas =
             replication.is_some_and(|conducting| conducting.meetings.replicas().next().is_some());
         // Where nobody has anything there is nothing to be marked.
-        let is_needed = need.is_aof && is_on || need.replicas > 0 || has_replicas;
-        let mark = (!is_needed).then(|| self.zero_mark());
+        let is_marked = match &need {
+            Need::Copies(copies) => copies.is_aof && is_on || copies.replicas > 0 || has_replicas,
+            Need::Token => true,
+            Need::Sight { .. } => false,
+        };
+        let mark = (!is_marked && need.takes_mark()).then(|| self.zero_mark());
+        let unheard = match need {
+            Need::Sight { may_wait: false, .. } => self.hear_all_flows(),
+            _ => 0,
+        };
         let Some(line) = &mut self.persist.line else { return };
-        if mark.is_none() {
+        if is_marked {
             line.unmarked.push(ticket);
         }
-        line.waiting.insert(ticket, Waiting { need, mark });
+        line.readers += usize::from(matches!(need, Need::Sight { .. }));
+        line.waiting.insert(ticket, Waiting { need, mark, unheard });
         self.take_mark();
         self.look_at_line();
+        self.ask_for_what_is_awaited();
+    }
+
+    /// Core 0: whether anybody waits for a token.
+    pub(in crate::host) fn has_readers(&self) -> bool {
+        self.persist.line.as_ref().is_some_and(|line| line.readers > 0)
+    }
+
+    /// Core 0: the positions that are waited for here.
+    pub(in crate::host) fn awaited_positions(&self) -> impl Iterator<Item = &Positions> {
+        let line = self.persist.line.as_ref().filter(|line| line.readers > 0);
+        line.into_iter().flat_map(|line| line.waiting.values()).filter_map(|waiting| match &waiting.need {
+            Need::Sight { token, may_wait: true } => Some(&token.at),
+            _ => None,
+        })
+    }
+
+    /// Core 0: one more flow has said how far it is.
+    pub(in crate::host) fn note_heard(&mut self) {
+        let line = self.persist.line.iter_mut();
+        line.flat_map(|line| line.waiting.values_mut())
+            .for_each(|waiting| waiting.unheard = waiting.unheard.saturating_sub(1));
     }
 
     /// Takes a mark for those who have none.
@@ -206,8 +314,9 @@ impl<T: Ticks> Host<T> {
             return;
         }
         let tickets = std::mem::take(&mut line.unmarked);
+        let history = self.replication.conducting.as_ref().map_or(ReplId::NONE, |c| c.history.id);
         let mark = Mark { positions: vec![0; shards], stream: vec![0; shards] };
-        line.taking = Some(Taking { mark, is_of_old_file: false, missing: shards, tickets });
+        line.taking = Some(Taking { mark, history, is_of_old_file: false, missing: shards, tickets });
         let session = match line.session {
             Some(session) => session,
             None => {
@@ -256,18 +365,31 @@ impl<T: Ticks> Host<T> {
         }
         session.replies.out.clear();
         let Some(line) = &mut self.persist.line else { return };
-        let Some(Taking { mut mark, tickets, is_of_old_file, .. }) = line.taking.take() else { return };
+        let Some(Taking { mut mark, history, tickets, is_of_old_file, .. }) = line.taking.take() else {
+            return;
+        };
         if is_of_old_file {
             mark.positions.fill(0);
         }
         let mark = Arc::new(mark);
-        let mut asks = false;
+        let (mut asks, mut tokens) = (false, Vec::new());
         for ticket in tickets {
             // It may have gone meanwhile.
             if let Some(waiting) = line.waiting.get_mut(&ticket) {
                 waiting.mark = Some(mark.clone());
-                asks |= waiting.need.replicas > 0;
+                asks |= waiting.need.asks_replicas();
+                tokens.extend((waiting.need == Need::Token).then_some(ticket));
             }
+        }
+        let token = match self.replication.is_replica {
+            true => refusal(&TOKEN_ON_REPLICA),
+            false => {
+                let token = Token { id: history, at: mark.stream.as_slice().into() };
+                bytes_of(|reply| reply.bulk(token.to_string().as_bytes()))
+            }
+        };
+        for ticket in tokens {
+            self.leave_line(ticket, token.clone());
         }
         self.look_at_line();
         if asks {
@@ -282,18 +404,22 @@ impl<T: Ticks> Host<T> {
         let Some(line) = &self.persist.line else { return };
         let mut done = Vec::new();
         for (&ticket, waiting) in &line.waiting {
-            let need = waiting.need;
-            if need.local > 0 && !is_on {
-                let mut out = Vec::new();
-                Reply::new(&mut out, Default::default()).error(AOF_OFF.bytes());
-                done.push((ticket, out));
-                continue;
-            }
-            let Some(mark) = &waiting.mark else { continue };
-            let (local, replicas) = self.standing(mark, need);
-            if !need.may_wait || local >= need.local && replicas >= need.replicas {
-                done.push((ticket, need.reply(local, replicas)));
-            }
+            let reply = match (&waiting.need, &waiting.mark) {
+                (Need::Copies(copies), _) if copies.local > 0 && !is_on => Some(refusal(&AOF_OFF)),
+                (Need::Copies(copies), Some(mark)) => {
+                    let (local, replicas) = self.standing(mark, *copies);
+                    let is_enough = local >= copies.local && replicas >= copies.replicas;
+                    (!copies.may_wait || is_enough).then(|| copies.reply(local, replicas))
+                }
+                (Need::Sight { token, may_wait }, _) => match self.standing_of(token) {
+                    Standing::Here => Some(bytes_of(|reply| reply.int(1))),
+                    Standing::Never => Some(refusal(&NO_HISTORY)),
+                    Standing::Awaited if *may_wait || waiting.unheard > 0 && self.applies_streams() => None,
+                    Standing::Awaited => Some(bytes_of(|reply| reply.int(0))),
+                },
+                (Need::Copies(_) | Need::Token, _) => None,
+            };
+            done.extend(reply.map(|reply| (ticket, reply)));
         }
         for (ticket, reply) in done {
             self.leave_line(ticket, reply);
@@ -305,15 +431,23 @@ impl<T: Ticks> Host<T> {
         let Some(waiting) = self.persist.line.as_ref().and_then(|line| line.waiting.get(&ticket)) else {
             return;
         };
-        let need = waiting.need;
-        let (local, replicas) = waiting.mark.as_ref().map_or((0, 0), |mark| self.standing(mark, need));
+        let nothing = match &waiting.need {
+            Need::Copies(copies) => {
+                let standing = waiting.mark.as_ref().map(|mark| self.standing(mark, *copies));
+                let (local, replicas) = standing.unwrap_or_default();
+                copies.reply(local, replicas)
+            }
+            Need::Token | Need::Sight { .. } => bytes_of(|reply| reply.int(0)),
+        };
         // Also where nobody is there any more: the session is kept for as long as a reply is to come.
-        self.leave_line(ticket, end.reply(need.reply(local, replicas)));
+        self.leave_line(ticket, end.reply(nothing));
+        self.ask_for_what_is_awaited();
     }
 
     fn leave_line(&mut self, ticket: Ticket, reply: Vec<u8>) {
         if let Some(line) = &mut self.persist.line {
-            line.waiting.remove(&ticket);
+            let left = line.waiting.remove(&ticket);
+            line.readers -= usize::from(left.is_some_and(|one| matches!(one.need, Need::Sight { .. })));
         }
         self.post(ticket.core, Rare::Late(ticket, reply, None));
     }

@@ -547,7 +547,8 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// Core 0 wants to know when each flow has applied so much; at once where it has, or where nothing is named.
+    /// Core 0 wants to know when each flow has applied so much, and not what it asked for before; at once where it has,
+    /// or where nothing is named.
     pub(super) fn ask_flows(&mut self, target: Option<&[u64]>) {
         for at in 0..self.replication.flows.len() {
             let flow = &mut self.replication.flows[at];
@@ -556,7 +557,7 @@ impl<T: Ticks> Host<T> {
             }
             let wanted = target.and_then(|target| target.get(usize::from(flow.order.number)).copied());
             if let Some(wanted) = wanted.filter(|&wanted| wanted > flow.applied.raw) {
-                flow.asked = Some(flow.asked.map_or(wanted, |asked| asked.min(wanted)));
+                flow.asked = Some(wanted);
                 continue;
             }
             let mail = ReplicationMail::Applied(flow.order.number, flow.applied.raw, flow.applied.offset.0);

@@ -245,10 +245,13 @@ impl<T: Ticks> Host<T> {
         });
         conducting.meetings.alone_since = None;
         let id = conducting.history.id;
+        let elder = conducting.elder().map(|elder| format!(" {elder}")).unwrap_or_default();
         if !info.is_native {
             return self.meet_stock(number, index, &info, resume);
         }
-        self.reply(index, |reply| reply.simple(&format!("FLOWS {number} {id} {parts} {streams}")));
+        self.reply(index, |reply| {
+            reply.simple(&format!("FLOWS {number} {id} {parts} {streams}{elder}"));
+        });
     }
 
     /// This node has become a primary because this client asked for it: it is met now, if it is still there.

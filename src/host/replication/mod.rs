@@ -7,6 +7,7 @@
 //! * `upstream`: core 0 of a replica keeps the link to its primary;
 //! * `flows`: a replica's flows, from the snapshot to the records that are done again;
 //! * `foreign`: the same where the primary is a stock server;
+//! * `tokens`: clients of a replica that wait until it has what they wrote on its primary;
 //! * `roles`: how a node becomes a replica, or a primary again;
 //! * `failover`: how it changes places with one of its replicas, and `farewell`: how it waits for them before it stops.
 //!
@@ -24,6 +25,7 @@ mod links;
 mod meetings;
 mod merging;
 mod roles;
+mod tokens;
 mod upstream;
 
 pub(super) use self::failover::{parse_failover, FailoverRequest};
@@ -38,6 +40,7 @@ pub(super) use self::meetings::SyncRequest;
 use self::merging::MergeMail;
 pub(super) use self::roles::Order;
 use self::roles::{Draining, RoleChange};
+pub(super) use self::tokens::{Standing, NO_HISTORY};
 use self::upstream::Upstream;
 use super::host::Host;
 use super::mail::Rare;
@@ -49,6 +52,7 @@ use crate::node::replication::{ReplicaLine, ReplicationReport};
 use crate::node::save::Target;
 use crate::replication::flow::Position;
 use crate::replication::history::{Applied, History, ReplId};
+use crate::replication::token::Token;
 use crate::storage::plan::Plan;
 use crate::storage::save::SnapshotWriter;
 
@@ -88,6 +92,8 @@ pub(super) struct Replication {
 /// What core 0 keeps.
 pub(super) struct Conducting {
     pub(super) history: History,
+    /// As a replica: where the history before this one ended on the primary, by its word.
+    elder: Option<Token>,
     pub(super) meetings: Meetings,
     pub(super) stock: Stock,
     pub(super) upstream: Option<Upstream>,
@@ -221,6 +227,7 @@ impl Conducting {
     fn new(history: History) -> Conducting {
         Conducting {
             history,
+            elder: None,
             meetings: Meetings::default(),
             stock: Stock::default(),
             upstream: None,

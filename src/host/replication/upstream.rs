@@ -29,6 +29,7 @@ use crate::replication::history::{
     combined, parse_positions, write_positions, Before, History, Positions, ReplId, Resume,
 };
 use crate::replication::replicas::reaches;
+use crate::replication::token::Token;
 use crate::storage::op::{FileOp, Job, JobTag, Owner};
 use crate::storage::plan::{AofStart, Load, LoadFile, Plan};
 
@@ -53,8 +54,10 @@ pub(in crate::host) struct Upstream {
     down_since: Option<MonoUs>,
     acked: MonoUs,
     /// What the primary wants to be told when it is applied, and what is being asked of the flows.
-    wanted: Option<Positions>,
+    pub(super) wanted: Option<Positions>,
     answers: usize,
+    /// What the flows were asked to tell when they have applied it (`tokens`).
+    pub(super) asked: Option<Positions>,
     /// Whether what the primary has sent cannot be held here: neither is it asked for again at once, nor gone on with.
     is_refused: bool,
     /// What was last said of why it does not work, so that the log is not filled with it.
@@ -85,6 +88,8 @@ struct Meeting {
     streams: u16,
     /// Whether a stock server sends all over the link.
     is_foreign: bool,
+    /// Where the history before ended there.
+    elder: Option<Token>,
     flows: Vec<FlowState>,
 }
 
@@ -128,6 +133,7 @@ impl Upstream {
             acked: now,
             wanted: None,
             answers: 0,
+            asked: None,
             is_refused: false,
             said: String::new(),
         }
@@ -182,7 +188,8 @@ impl Upstream {
         self.state = LinkState::Receiving;
         let stream = Some(Position { raw: offset, offset: Offset(offset) });
         let flows = vec![FlowState { is_sent_part: true, stream, ..FlowState::default() }];
-        self.meeting = Some(Meeting { number: 0, id, parts: 1, streams: 1, is_foreign: true, flows });
+        self.meeting =
+            Some(Meeting { number: 0, id, parts: 1, streams: 1, is_foreign: true, elder: None, flows });
     }
 
     /// The primary.
@@ -373,14 +380,14 @@ impl<T: Ticks> Host<T> {
         let wanted = line.strip_prefix(b"+GETACK ").and_then(parse_positions);
         let Some(upstream) = self.upstream() else { return };
         let Some(wanted) = wanted.filter(|_| upstream.state == LinkState::Up) else { return };
-        upstream.wanted = Some(wanted.clone());
-        let target: Arc<[u64]> = wanted.to_vec().into();
-        self.tell_replication(|| ReplicationMail::AskApplied(Some(target.clone())));
+        upstream.wanted = Some(wanted);
+        self.look_at_acks();
+        self.ask_for_what_is_awaited();
     }
 
     fn welcomed(&mut self, welcome: Welcome) {
-        let (number, id, parts, streams) = match welcome {
-            Welcome::Flows { number, id, parts, streams } => (number, id, parts, streams),
+        let (number, id, parts, streams, elder) = match welcome {
+            Welcome::Flows { number, id, parts, streams, elder } => (number, id, parts, streams, elder),
             Welcome::Full { id, offset } => return self.begin_foreign_sync(id, offset),
             Welcome::Continue { id } => return self.resume_foreign(id),
         };
@@ -390,7 +397,8 @@ impl<T: Ticks> Host<T> {
         upstream.state = LinkState::Joining;
         upstream.collecting = Some(Collecting::new(usize::from(streams)));
         let states = vec![FlowState::default(); usize::from(flows)];
-        upstream.meeting = Some(Meeting { number, id, parts, streams, is_foreign: false, flows: states });
+        upstream.meeting =
+            Some(Meeting { number, id, parts, streams, is_foreign: false, elder, flows: states });
         let (host, port) = (upstream.address.host.clone(), upstream.address.port);
         let resume = upstream.resume.clone().filter(|resume| resume.at.len() == usize::from(streams));
         let applied = self.applied_positions();
@@ -494,6 +502,8 @@ impl<T: Ticks> Host<T> {
     pub(super) fn adopt_history(&mut self, id: ReplId, is_new: bool) {
         let Some(conducting) = &mut self.replication.conducting else { return };
         conducting.is_foreign_history = conducting.foreign.is_some();
+        let meeting = conducting.upstream.as_ref().and_then(|upstream| upstream.meeting.as_ref());
+        conducting.elder = meeting.and_then(|meeting| meeting.elder.clone());
         if is_new {
             conducting.history = History { id, before: None };
         } else if conducting.history.id != id {
@@ -597,6 +607,7 @@ impl<T: Ticks> Host<T> {
         upstream.down_since = None;
         upstream.said = String::new();
         upstream.acked = now;
+        upstream.asked = None;
         match self.foreign().is_some() {
             true => {
                 self.apply_foreign();
@@ -609,6 +620,8 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.tell_gate();
+        // It is known now which tokens can be waited for.
+        self.look_at_readers();
     }
 
     /// A flow says how far it is.
@@ -618,6 +631,14 @@ impl<T: Ticks> Host<T> {
         let Some(at) = conducting.applied.get_mut(usize::from(flow)) else { return };
         *at = (raw, offset);
         upstream.answers += 1;
+        self.look_at_acks();
+        self.flow_was_heard();
+    }
+
+    /// Tells the primary how far this replica is, if all flows have said so, or what was asked for is applied.
+    fn look_at_acks(&mut self) {
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let Some(upstream) = &mut conducting.upstream else { return };
         let (positions, offset) = combined(&conducting.applied);
         let has_wanted = upstream.wanted.as_ref().is_some_and(|wanted| reaches(&positions, wanted));
         if has_wanted {
@@ -690,5 +711,6 @@ impl<T: Ticks> Host<T> {
         } else if !at.is_empty() {
             upstream.resume = Some(Resume { id, at, offset });
         }
+        self.look_at_readers();
     }
 }
