@@ -249,19 +249,37 @@ fn parse_welcome(line: &[u8], is_native: bool) -> Result<Welcome, String> {
     }
 }
 
+/// Begins a piece of a snapshot or of a stream on a flow: `$length`, and so many bytes follow. Between pieces there may be
+/// empty lines, which are signs of life.
+pub fn write_piece_head(len: usize, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let (mut at, mut rest) = (digits.len(), len);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.push(b'$');
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// What a primary says on a flow before it sends anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowHead {
     /// `+PART`: this flow's share of a snapshot follows, in pieces: `$length`, so many bytes, and `$0` at its end.
     Part,
-    /// `+STREAM raw offset`: the records from that position on follow.
+    /// `+STREAM raw offset`: the records from that position on follow, in pieces without an end.
     Stream {
         /// The position.
         raw: u64,
         /// The same as a Redis peer would count.
         offset: u64,
     },
-    /// `+CONTINUE`: the records from the position on follow that was asked for.
+    /// `+CONTINUE`: the records from the position on follow that was asked for, in pieces without an end.
     Continue,
     /// `+DONE`: nothing follows; this flow was for its part alone.
     Done,

@@ -58,7 +58,7 @@ mod tests {
         for len in 0..ReplId::LEN + 2 {
             assert_eq!(Token::parse(&text.as_bytes()[..len]), None, "{len}");
         }
-        for bad in ["x", ":1", " 1", ":1,", ":-1", ":9223372036854775808"] {
+        for bad in ["x", " 1", ":", ":1,", ":-1", ":9223372036854775808"] {
             assert_eq!(Token::parse(format!("{}{bad}", &text[..ReplId::LEN]).as_bytes()), None, "{bad}");
         }
     }

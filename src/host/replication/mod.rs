@@ -46,7 +46,7 @@ use super::host::Host;
 use super::mail::Rare;
 use super::query::Answer;
 use crate::base::ids::{CoreId, DbIndex};
-use crate::base::time::Ticks;
+use crate::base::time::{MonoUs, Ticks};
 use crate::config::PrimaryAddress;
 use crate::node::replication::{ReplicaLine, ReplicationReport};
 use crate::node::save::Target;
@@ -79,6 +79,8 @@ pub(super) struct Replication {
     pub(super) has_more: bool,
     /// How long it is until what gathers for a feed is to be sent.
     pub(super) us_to_feed: u64,
+    /// When feeds were last due a sign of life.
+    signed: MonoUs,
     /// Cuts that core 0 is to be told of at the end of the pass.
     marks: Vec<MergeMail>,
     /// What this core is quiet for: FAILOVER, SHUTDOWN.
@@ -210,6 +212,7 @@ impl Replication {
             flows: Vec::new(),
             has_more: false,
             us_to_feed: u64::MAX,
+            signed: MonoUs(0),
             marks: Vec::new(),
             quiet_for: [false; 2],
             draining: None,
@@ -338,6 +341,8 @@ impl<T: Ticks> Host<T> {
     /// What is due by itself; `hz` times a second.
     pub(super) fn tick_replication(&mut self) {
         self.check_feeds();
+        self.watch_feeds();
+        self.watch_flows();
         if self.replication.conducting.is_some() {
             self.tick_meetings();
             self.tick_stock();

@@ -571,8 +571,8 @@ impl<T: Ticks> Host<T> {
         self.tell_replication(|| ReplicationMail::Replace(plan.clone()));
     }
 
-    /// The data that was received is loaded, and clients are served.
-    pub(in crate::host) fn sync_loaded(&mut self) {
+    /// The data that was received is loaded, and clients are served; or it could not be loaded, and there is none.
+    pub(in crate::host) fn sync_loaded(&mut self, failure: Option<String>) {
         let Some(upstream) = self.upstream() else { return };
         if upstream.state != LinkState::Loading {
             return;
@@ -583,6 +583,15 @@ impl<T: Ticks> Host<T> {
         let streams = meeting.flows.iter().filter_map(|state| state.stream);
         let applied = streams.map(|position| (position.raw, position.offset.0)).collect();
         let ops = (0..meeting.flows.len()).map(|flow| FileOp::Remove { path: meeting.file(flow) }).collect();
+        if let Some(reason) = failure {
+            // Nothing is being loaded any more: the link can be given up.
+            upstream.state = LinkState::Receiving;
+            self.begin_jobs([Job { tag: JobTag { place: u16::MAX, owner: Owner::Sync }, ops }]);
+            return self.refuse_upstream(format!(
+                "Failed trying to load the MASTER synchronization DB from disk: {reason}. There is no data until the next \
+                 try"
+            ));
+        }
         self.begin_jobs([Job { tag: JobTag { place: u16::MAX, owner: Owner::Sync }, ops }]);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         self.adopt_history(id, true);
@@ -654,7 +663,7 @@ impl<T: Ticks> Host<T> {
         self.send_on_link(session, &out);
     }
 
-    /// What a stock primary sends cannot be held here: the link is given up for a while.
+    /// What the primary sends cannot be held here: the link is given up for a while.
     pub(super) fn refuse_upstream(&mut self, reason: String) {
         if let Some(upstream) = self.upstream() {
             upstream.is_refused = true;

@@ -81,6 +81,69 @@ fn links_are_cut_at_any_byte() {
 }
 
 #[test]
+fn a_single_flow_that_hangs_ends_the_link_while_the_control_link_lives() {
+    let brief = ["--repl-timeout", "3", "--repl-ping-replica-period", "1"];
+    let primary = Node::start(2, &brief);
+    primary.client().ok("MSET a 1 b 1 c 1 d 1");
+    let proxy = Proxy::new(primary.address());
+    let replica = Node::follower(3, proxy.address, &brief);
+    replica.await_up();
+    // Signs of life keep an idle one up. (The control link is the first connection, the flows are the next two.)
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(replica.is_up());
+    assert_eq!((proxy.connections(), primary.count("sync_full")), (3, 1));
+    for (round, number) in [(1, 1), (2, 5)] {
+        proxy.freeze_one(number);
+        eventually("the replica comes back", || primary.count("sync_partial_ok") == round);
+        replica.await_up();
+        assert_eq!(proxy.connections(), 3 * (round + 1));
+        assert_converged(&primary, &[&replica]);
+    }
+    assert!(replica.server().log().contains("Timeout receiving from the primary"));
+    // The primary gives up one that takes nothing: more waits for it than the system takes.
+    let patient = Node::follower(2, proxy.address, &["--repl-timeout", "600"]);
+    patient.await_up();
+    let number = proxy.connections() - 1;
+    proxy.freeze_one(number);
+    let mut client = primary.client();
+    let large = "v".repeat(1_000_000);
+    eventually("the primary gives it up", || {
+        for key in ["a", "b", "c", "d"] {
+            client.ok(&format!("SET {key} {large}"));
+        }
+        primary.server().log().contains("takes nothing of what is sent")
+    });
+    proxy.freeze(false);
+    assert_converged(&primary, &[&replica, &patient]);
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_on_its_way_is_tried_again() {
+    let primary = Node::start(2, &[]);
+    let mut client = primary.client();
+    for number in 0..40 {
+        client.ok(&format!("SET some:{number} {}", "s".repeat(5000)));
+    }
+    let proxy = Proxy::new(primary.address());
+    for shards in [2, 3] {
+        proxy.damage(true);
+        let replica = Node::start(shards, &["--appendonly", "yes"]);
+        replica.client().ok("SET its-own 1");
+        replica.follow(proxy.address);
+        eventually("it says so", || replica.server().log().contains("Failed trying to load the MASTER"));
+        // The old data is gone, and nothing of the new is there.
+        let mut of_replica = replica.client();
+        eventually("it serves", || !of_replica.run("DBSIZE").is_error());
+        assert_eq!(of_replica.run("DBSIZE").int(), 0);
+        assert_eq!(replica.info("master_link_status"), "down");
+        proxy.damage(false);
+        replica.await_up();
+        assert_converged(&primary, &[&replica]);
+        replica.await_files();
+    }
+}
+
+#[test]
 fn where_the_backlog_does_not_reach_there_is_a_snapshot() {
     let (primary, proxy, replica) = behind_proxy(2, 2, &["--repl-backlog-size", "16kb"]);
     replica.await_up();
