@@ -15,6 +15,9 @@
 //! a mark is taken for one who waits for them they are asked. As in Redis nobody syncs because of it: `always` and
 //! `everysec` do by themselves, and with `no` there is no telling.
 //!
+//! A replica takes marks for itself: where its own files had come to when it had applied so much. Once that is on the
+//! disk it tells its primary (`FACK`, `replication::upstream`), which counts it for WAITAOF.
+//!
 //! The line is as long as there are clients.
 
 use std::sync::Arc;
@@ -30,7 +33,7 @@ use crate::host::batch::Flow;
 use crate::host::host::Host;
 use crate::host::mail::Rare;
 use crate::host::replication::{Standing, NO_HISTORY};
-use crate::replication::history::{Positions, ReplId};
+use crate::replication::history::{Applied, Positions, ReplId};
 use crate::replication::token::Token;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::blocked::Server;
@@ -114,6 +117,9 @@ pub(super) struct Line {
     /// How many of them wait for a token.
     readers: usize,
     taking: Option<Taking>,
+    /// What of its primary's streams this replica has applied, and is to be known on the disk: wanted, and marked.
+    own_wanted: Option<Applied>,
+    own: Option<(Applied, Arc<Mark>)>,
     /// A session without a client, whose transactions take marks.
     session: Option<u32>,
 }
@@ -130,6 +136,8 @@ struct Taking {
     missing: usize,
     /// Who waits for it.
     tickets: Vec<Ticket>,
+    /// What this replica had applied when it began, if it is for that, too.
+    own: Option<Applied>,
 }
 
 impl Need {
@@ -137,9 +145,12 @@ impl Need {
         !matches!(self, Need::Sight { .. })
     }
 
-    /// Whether replicas are to say at once how far they are.
-    fn asks_replicas(&self) -> bool {
-        matches!(self, Need::Copies(copies) if copies.replicas > 0)
+    /// Whether replicas are to say at once how far they are, and whether also how far their files are.
+    fn asks_replicas(&self) -> (bool, bool) {
+        match self {
+            Need::Copies(copies) if copies.replicas > 0 => (true, copies.is_aof),
+            _ => (false, false),
+        }
     }
 }
 
@@ -310,13 +321,14 @@ impl<T: Ticks> Host<T> {
     fn take_mark(&mut self) {
         let shards = self.placement.len();
         let Some(line) = &mut self.persist.line else { return };
-        if line.taking.is_some() || line.unmarked.is_empty() {
+        let own = line.own_wanted.take_if(|_| line.own.is_none() && line.taking.is_none());
+        if line.taking.is_some() || line.unmarked.is_empty() && own.is_none() {
             return;
         }
         let tickets = std::mem::take(&mut line.unmarked);
         let history = self.replication.conducting.as_ref().map_or(ReplId::NONE, |c| c.history.id);
         let mark = Mark { positions: vec![0; shards], stream: vec![0; shards] };
-        line.taking = Some(Taking { mark, history, is_of_old_file: false, missing: shards, tickets });
+        line.taking = Some(Taking { mark, history, is_of_old_file: false, missing: shards, tickets, own });
         let session = match line.session {
             Some(session) => session,
             None => {
@@ -365,19 +377,21 @@ impl<T: Ticks> Host<T> {
         }
         session.replies.out.clear();
         let Some(line) = &mut self.persist.line else { return };
-        let Some(Taking { mut mark, history, tickets, is_of_old_file, .. }) = line.taking.take() else {
+        let Some(Taking { mut mark, history, tickets, own, is_of_old_file, .. }) = line.taking.take() else {
             return;
         };
         if is_of_old_file {
             mark.positions.fill(0);
         }
         let mark = Arc::new(mark);
-        let (mut asks, mut tokens) = (false, Vec::new());
+        line.own = own.map(|applied| (applied, mark.clone())).or(line.own.take());
+        let (mut asks, mut asks_synced, mut tokens) = (false, false, Vec::new());
         for ticket in tickets {
             // It may have gone meanwhile.
             if let Some(waiting) = line.waiting.get_mut(&ticket) {
                 waiting.mark = Some(mark.clone());
-                asks |= waiting.need.asks_replicas();
+                let (is_asking, is_aof) = waiting.need.asks_replicas();
+                (asks, asks_synced) = (asks | is_asking, asks_synced | is_aof);
                 tokens.extend((waiting.need == Need::Token).then_some(ticket));
             }
         }
@@ -393,7 +407,7 @@ impl<T: Ticks> Host<T> {
         }
         self.look_at_line();
         if asks {
-            self.ask_for_acks(&mark.stream);
+            self.ask_for_acks(&mark.stream, asks_synced);
         }
         self.take_mark();
     }
@@ -421,8 +435,31 @@ impl<T: Ticks> Host<T> {
             };
             done.extend(reply.map(|reply| (ticket, reply)));
         }
+        let is_synced = line.own.as_ref().is_some_and(|(_, mark)| self.persist.is_local(mark));
         for (ticket, reply) in done {
             self.leave_line(ticket, reply);
+        }
+        let own = self.persist.line.as_mut().and_then(|line| line.own.take_if(|_| is_synced));
+        if let Some((applied, _)) = own {
+            self.is_synced_here(applied);
+            self.take_mark();
+        }
+    }
+
+    /// Core 0 of a replica: once what it has applied is on its disk, that is to be known.
+    pub(in crate::host) fn mark_applied(&mut self, applied: Applied) {
+        if let Some(line) = self.persist.line.as_mut().filter(|_| self.config.persistence.appendonly) {
+            line.own_wanted = Some(applied);
+            self.take_mark();
+        }
+    }
+
+    /// Core 0 of a replica: what it had applied is of no more interest.
+    pub(in crate::host) fn forget_applied_marks(&mut self) {
+        let Some(line) = &mut self.persist.line else { return };
+        (line.own_wanted, line.own) = (None, None);
+        if let Some(taking) = &mut line.taking {
+            taking.own = None;
         }
     }
 
@@ -454,6 +491,7 @@ impl<T: Ticks> Host<T> {
 
     /// Core 0: the append-only file ends. Its positions mean nothing to the next one.
     pub(super) fn forget_marks(&mut self) {
+        self.forget_synced();
         let Some(line) = &mut self.persist.line else { return };
         if let Some(taking) = &mut line.taking {
             taking.is_of_old_file = true;

@@ -26,7 +26,7 @@ use crate::node::replication::UpstreamReport;
 use crate::replication::flow::Position;
 use crate::replication::handshake::{Handshake, Heard, Introduction, Lines, Welcome};
 use crate::replication::history::{
-    combined, parse_positions, write_positions, Before, History, Positions, ReplId, Resume,
+    combined, parse_positions, write_positions, Applied, Before, History, Positions, ReplId, Resume,
 };
 use crate::replication::replicas::reaches;
 use crate::replication::token::Token;
@@ -58,6 +58,8 @@ pub(in crate::host) struct Upstream {
     answers: usize,
     /// What the flows were asked to tell when they have applied it (`tokens`).
     pub(super) asked: Option<Positions>,
+    /// Up to where what is applied is known to be in this replica's append-only files, on the disk.
+    pub(super) synced: Option<Applied>,
     /// Whether what the primary has sent cannot be held here: neither is it asked for again at once, nor gone on with.
     is_refused: bool,
     /// What was last said of why it does not work, so that the log is not filled with it.
@@ -134,6 +136,7 @@ impl Upstream {
             wanted: None,
             answers: 0,
             asked: None,
+            synced: None,
             is_refused: false,
             said: String::new(),
         }
@@ -272,7 +275,10 @@ impl<T: Ticks> Host<T> {
                 upstream.acked = now;
                 upstream.answers = 0;
                 match self.foreign().is_some() {
-                    true => self.ack_foreign(),
+                    true => {
+                        self.ack_foreign();
+                        self.await_sync();
+                    }
                     false => self.tell_replication(|| ReplicationMail::AskApplied(None)),
                 }
             }
@@ -381,7 +387,9 @@ impl<T: Ticks> Host<T> {
         let Some(upstream) = self.upstream() else { return };
         let Some(wanted) = wanted.filter(|_| upstream.state == LinkState::Up) else { return };
         upstream.wanted = Some(wanted);
-        self.look_at_acks();
+        if self.look_at_acks() {
+            self.await_sync();
+        }
         self.ask_for_what_is_awaited();
     }
 
@@ -616,7 +624,8 @@ impl<T: Ticks> Host<T> {
         upstream.down_since = None;
         upstream.said = String::new();
         upstream.acked = now;
-        upstream.asked = None;
+        (upstream.asked, upstream.synced) = (None, None);
+        self.forget_applied_marks();
         match self.foreign().is_some() {
             true => {
                 self.apply_foreign();
@@ -640,27 +649,70 @@ impl<T: Ticks> Host<T> {
         let Some(at) = conducting.applied.get_mut(usize::from(flow)) else { return };
         *at = (raw, offset);
         upstream.answers += 1;
-        self.look_at_acks();
+        if self.look_at_acks() {
+            self.await_sync();
+        }
         self.flow_was_heard();
     }
 
     /// Tells the primary how far this replica is, if all flows have said so, or what was asked for is applied.
-    fn look_at_acks(&mut self) {
-        let Some(conducting) = &mut self.replication.conducting else { return };
-        let Some(upstream) = &mut conducting.upstream else { return };
+    /// Whether it was told something.
+    fn look_at_acks(&mut self) -> bool {
+        let Some(conducting) = &mut self.replication.conducting else { return false };
+        let Some(upstream) = &mut conducting.upstream else { return false };
         let (positions, offset) = combined(&conducting.applied);
         let has_wanted = upstream.wanted.as_ref().is_some_and(|wanted| reaches(&positions, wanted));
         if has_wanted {
             upstream.wanted = None;
         }
         if !has_wanted && upstream.answers < conducting.applied.len() {
-            return;
+            return false;
         }
         upstream.answers = 0;
-        let Some(session) = upstream.session else { return };
+        let Some(session) = upstream.session else { return false };
+        let (offset, positions) = (offset.to_string(), write_positions(&positions));
         let mut out = Vec::new();
-        out.command(["REPLCONF", "ACK", &offset.to_string(), "AT", &write_positions(&positions)]);
+        match upstream.synced.as_deref().map(combined) {
+            None => out.command(["REPLCONF", "ACK", &offset, "AT", &positions]),
+            Some((raw, synced)) => {
+                let (raw, synced) = (write_positions(&raw), synced.to_string());
+                out.command(["REPLCONF", "ACK", &offset, "FACK", &synced, "AT", &positions, "SYNCED", &raw]);
+            }
+        }
         self.send_on_link(session, &out);
+        true
+    }
+
+    /// Wants to know when what is applied by now is on the disk, if it is not known to be.
+    pub(super) fn await_sync(&mut self) {
+        let Some(conducting) = &self.replication.conducting else { return };
+        let synced = conducting.upstream.as_ref().and_then(|upstream| upstream.synced.as_ref());
+        if synced != Some(&conducting.applied) {
+            self.mark_applied(conducting.applied.clone());
+        }
+    }
+
+    /// What was applied is on the disk: the primary is told.
+    pub(in crate::host) fn is_synced_here(&mut self, applied: Applied) {
+        let is_foreign = self.foreign().is_some();
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let Some(upstream) = conducting.upstream.as_mut().filter(|upstream| upstream.is_up()) else { return };
+        upstream.synced = Some(applied);
+        match is_foreign {
+            true => self.ack_foreign(),
+            false => {
+                upstream.answers = conducting.applied.len();
+                self.look_at_acks();
+            }
+        }
+    }
+
+    /// There is no append-only file any more.
+    pub(in crate::host) fn forget_synced(&mut self) {
+        self.forget_applied_marks();
+        if let Some(upstream) = self.upstream() {
+            upstream.synced = None;
+        }
     }
 
     /// What the primary sends cannot be held here: the link is given up for a while.
