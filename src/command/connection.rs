@@ -77,7 +77,8 @@ pub static SPECS: &[Spec] = &[
         "Waits on a replica until what a token names can be read there: 1, or 0 when the timeout in milliseconds is over.",
         "token timeout",
     )
-    .flags(Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE)),
+    .tips(&[])
+    .flags(Flags::NOSCRIPT.with(READY)),
     wait(
         "waittoken",
         1,
@@ -86,6 +87,7 @@ pub static SPECS: &[Spec] = &[
         "Returns a token of what was written before, for WAITFOR on a replica.",
         "",
     )
+    .tips(&["nondeterministic_output"])
     .flags(Flags::NOSCRIPT),
 ];
 

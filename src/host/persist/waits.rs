@@ -20,6 +20,7 @@
 //!
 //! The line is as long as there are clients.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{PersistMail, Persistence};
@@ -32,8 +33,8 @@ use crate::command::timeout;
 use crate::host::batch::Flow;
 use crate::host::host::Host;
 use crate::host::mail::Rare;
-use crate::host::replication::{Standing, NO_HISTORY};
-use crate::replication::history::{Applied, Positions, ReplId};
+use crate::host::replication::Reader;
+use crate::replication::history::{Applied, ReplId};
 use crate::replication::token::Token;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::blocked::Server;
@@ -67,13 +68,6 @@ pub enum Need {
     Copies(Copies),
     /// A token: WAITTOKEN.
     Token,
-    /// That what a token names is here: WAITFOR.
-    Sight {
-        /// The token.
-        token: Token,
-        /// See `Copies::may_wait`.
-        may_wait: bool,
-    },
 }
 
 /// How many copies of what was written there are to be.
@@ -104,18 +98,16 @@ struct Waiting {
     need: Need,
     /// None before it is taken.
     mark: Option<Arc<Mark>>,
-    /// How many flows have yet to say how far they are before a client is answered that does not wait.
-    unheard: usize,
 }
 
 /// On core 0: those who wait.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    waiting: std::collections::BTreeMap<Ticket, Waiting>,
+    waiting: BTreeMap<Ticket, Waiting>,
     /// Those of them whose mark is still to be taken.
     unmarked: Vec<Ticket>,
-    /// How many of them wait for a token.
-    readers: usize,
+    /// Those who wait for what a token names.
+    readers: BTreeMap<Ticket, Reader>,
     taking: Option<Taking>,
     /// What of its primary's streams this replica has applied, and is to be known on the disk: wanted, and marked.
     own_wanted: Option<Applied>,
@@ -141,10 +133,6 @@ struct Taking {
 }
 
 impl Need {
-    fn takes_mark(&self) -> bool {
-        !matches!(self, Need::Sight { .. })
-    }
-
     /// Whether replicas are to say at once how far they are, and whether also how far their files are.
     fn asks_replicas(&self) -> (bool, bool) {
         match self {
@@ -166,13 +154,15 @@ impl Copies {
     }
 }
 
-fn bytes_of(write: impl FnOnce(&mut Reply<'_>)) -> Vec<u8> {
+/// A reply.
+pub(in crate::host) fn bytes_of(write: impl FnOnce(&mut Reply<'_>)) -> Vec<u8> {
     let mut out = Vec::new();
     write(&mut Reply::new(&mut out, Default::default()));
     out
 }
 
-fn refusal(error: &CommandError) -> Vec<u8> {
+/// One that refuses.
+pub(in crate::host) fn refusal(error: &CommandError) -> Vec<u8> {
     bytes_of(|reply| reply.error(error.bytes()))
 }
 
@@ -211,32 +201,35 @@ impl<T: Ticks> Host<T> {
             return Ok(self.keep_for(index, Wait::Replies));
         }
         let may_wait = session.exec.is_none();
-        let (need, deadline) = match op {
+        let mail = match op {
             SessionOp::Waittoken if self.replication.is_replica => return Err(TOKEN_ON_REPLICA),
-            SessionOp::Waittoken => (Need::Token, None),
+            SessionOp::Waittoken => PersistMail::Await(self.begin_wait(index, false, None), Need::Token),
             SessionOp::Waitfor => {
                 let token = Token::parse(args.at(1)).ok_or(BAD_TOKEN)?;
                 let deadline = timeout::deadline_ms(args.at(2), self.now.unix_ms())?;
-                (Need::Sight { token, may_wait }, deadline)
+                PersistMail::Read(self.begin_wait(index, may_wait, deadline), token, may_wait)
             }
             _ => {
                 let (copies, deadline) = self.copies_wanted(op, args, may_wait)?;
-                (Need::Copies(copies), deadline)
+                PersistMail::Await(self.begin_wait(index, may_wait, deadline), Need::Copies(copies))
             }
         };
-        let ticket = if may_wait && need != Need::Token {
-            self.begin_block(index, Server::Line, deadline)
-        } else {
-            let Some(session) = self.session(index) else { return Ok(Flow::Next) };
-            let slot = session.replies.reserve(session.is_silent());
-            Ticket { core: self.id, session: index, slot }
-        };
-        self.post(CoreId(0), Rare::Persist(PersistMail::Await(ticket, need)));
+        self.post(CoreId(0), Rare::Persist(mail));
         self.leave_if_at_end(index);
         Ok(match self.session(index).map(|session| session.state) {
             Some(State::Open) => Flow::Next,
             _ => Flow::Stop,
         })
+    }
+
+    /// The reply comes later: as that of a client which is blocked until then, or in its place among others.
+    fn begin_wait(&mut self, index: u32, blocks: bool, deadline: Option<UnixMs>) -> Ticket {
+        if blocks {
+            return self.begin_block(index, Server::Line, deadline);
+        }
+        let core = self.id;
+        let slot = self.session(index).map(|session| session.replies.reserve(session.is_silent()));
+        Ticket { core, session: index, slot: slot.unwrap_or_default() }
     }
 
     /// What WAIT and WAITAOF ask for, and until when.
@@ -278,43 +271,35 @@ impl<T: Ticks> Host<T> {
         let is_marked = match &need {
             Need::Copies(copies) => copies.is_aof && is_on || copies.replicas > 0 || has_replicas,
             Need::Token => true,
-            Need::Sight { .. } => false,
         };
-        let mark = (!is_marked && need.takes_mark()).then(|| self.zero_mark());
-        let unheard = match need {
-            Need::Sight { may_wait: false, .. } => self.hear_all_flows(),
-            _ => 0,
-        };
+        let mark = (!is_marked).then(|| self.zero_mark());
         let Some(line) = &mut self.persist.line else { return };
         if is_marked {
             line.unmarked.push(ticket);
         }
-        line.readers += usize::from(matches!(need, Need::Sight { .. }));
-        line.waiting.insert(ticket, Waiting { need, mark, unheard });
+        line.waiting.insert(ticket, Waiting { need, mark });
         self.take_mark();
         self.look_at_line();
-        self.ask_for_what_is_awaited();
     }
 
-    /// Core 0: whether anybody waits for a token.
-    pub(in crate::host) fn has_readers(&self) -> bool {
-        self.persist.line.as_ref().is_some_and(|line| line.readers > 0)
+    /// Core 0: a client waits for what a token names.
+    pub(super) fn begin_reading(&mut self, ticket: Ticket, token: Token, may_wait: bool) {
+        let unheard = if may_wait { 0 } else { self.hear_all_flows() };
+        if let Some(line) = &mut self.persist.line {
+            line.readers.insert(ticket, Reader { token, may_wait, unheard });
+        }
+        self.look_at_readers();
     }
 
-    /// Core 0: the positions that are waited for here.
-    pub(in crate::host) fn awaited_positions(&self) -> impl Iterator<Item = &Positions> {
-        let line = self.persist.line.as_ref().filter(|line| line.readers > 0);
-        line.into_iter().flat_map(|line| line.waiting.values()).filter_map(|waiting| match &waiting.need {
-            Need::Sight { token, may_wait: true } => Some(&token.at),
-            _ => None,
-        })
+    /// Core 0: those who wait for what a token names.
+    pub(in crate::host) fn readers(&self) -> impl Iterator<Item = (Ticket, &Reader)> {
+        let lines = self.persist.line.iter();
+        lines.flat_map(|line| line.readers.iter().map(|(&ticket, reader)| (ticket, reader)))
     }
 
-    /// Core 0: one more flow has said how far it is.
-    pub(in crate::host) fn note_heard(&mut self) {
-        let line = self.persist.line.iter_mut();
-        line.flat_map(|line| line.waiting.values_mut())
-            .for_each(|waiting| waiting.unheard = waiting.unheard.saturating_sub(1));
+    /// Core 0: the same, to be changed.
+    pub(in crate::host) fn readers_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
+        self.persist.line.iter_mut().flat_map(|line| line.readers.values_mut())
     }
 
     /// Takes a mark for those who have none.
@@ -425,12 +410,6 @@ impl<T: Ticks> Host<T> {
                     let is_enough = local >= copies.local && replicas >= copies.replicas;
                     (!copies.may_wait || is_enough).then(|| copies.reply(local, replicas))
                 }
-                (Need::Sight { token, may_wait }, _) => match self.standing_of(token) {
-                    Standing::Here => Some(bytes_of(|reply| reply.int(1))),
-                    Standing::Never => Some(refusal(&NO_HISTORY)),
-                    Standing::Awaited if *may_wait || waiting.unheard > 0 && self.applies_streams() => None,
-                    Standing::Awaited => Some(bytes_of(|reply| reply.int(0))),
-                },
                 (Need::Copies(_) | Need::Token, _) => None,
             };
             done.extend(reply.map(|reply| (ticket, reply)));
@@ -465,26 +444,25 @@ impl<T: Ticks> Host<T> {
 
     /// Core 0: a client waits no longer. If its time is up it is told how things stand.
     pub(super) fn end_in_line(&mut self, ticket: Ticket, end: End) {
-        let Some(waiting) = self.persist.line.as_ref().and_then(|line| line.waiting.get(&ticket)) else {
-            return;
-        };
-        let nothing = match &waiting.need {
-            Need::Copies(copies) => {
-                let standing = waiting.mark.as_ref().map(|mark| self.standing(mark, *copies));
+        let Some(line) = &self.persist.line else { return };
+        let nothing = match line.waiting.get(&ticket) {
+            Some(Waiting { need: Need::Copies(copies), mark }) => {
+                let standing = mark.as_ref().map(|mark| self.standing(mark, *copies));
                 let (local, replicas) = standing.unwrap_or_default();
                 copies.reply(local, replicas)
             }
-            Need::Token | Need::Sight { .. } => bytes_of(|reply| reply.int(0)),
+            _ if line.readers.contains_key(&ticket) => bytes_of(|reply| reply.int(0)),
+            _ => return,
         };
         // Also where nobody is there any more: the session is kept for as long as a reply is to come.
         self.leave_line(ticket, end.reply(nothing));
-        self.ask_for_what_is_awaited();
     }
 
-    fn leave_line(&mut self, ticket: Ticket, reply: Vec<u8>) {
+    /// Core 0: a client is answered.
+    pub(in crate::host) fn leave_line(&mut self, ticket: Ticket, reply: Vec<u8>) {
         if let Some(line) = &mut self.persist.line {
-            let left = line.waiting.remove(&ticket);
-            line.readers -= usize::from(left.is_some_and(|one| matches!(one.need, Need::Sight { .. })));
+            line.waiting.remove(&ticket);
+            line.readers.remove(&ticket);
         }
         self.post(ticket.core, Rare::Late(ticket, reply, None));
     }

@@ -40,7 +40,7 @@ pub(super) use self::meetings::SyncRequest;
 use self::merging::MergeMail;
 pub(super) use self::roles::Order;
 use self::roles::{Draining, RoleChange};
-pub(super) use self::tokens::{Standing, NO_HISTORY};
+pub(super) use self::tokens::Reader;
 use self::upstream::Upstream;
 use super::host::Host;
 use super::mail::Rare;

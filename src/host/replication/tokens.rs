@@ -12,19 +12,31 @@ use super::{Conducting, ReplicationMail};
 use crate::base::error::CommandError;
 use crate::base::time::Ticks;
 use crate::host::host::Host;
+use crate::host::persist::waits::{bytes_of, refusal};
 use crate::replication::history::Positions;
 use crate::replication::replicas::reaches;
 use crate::replication::token::Token;
 
 /// What is answered to a token that this node's data has nothing to do with.
-pub(in crate::host) const NO_HISTORY: CommandError = CommandError::new(
+const NO_HISTORY: CommandError = CommandError::new(
     "NOHISTORY The token is of a history that the data here does not come from. Read from the primary, or take a new \
      token.",
 );
 
+/// A client that waits.
+#[derive(Debug)]
+pub(in crate::host) struct Reader {
+    /// What for.
+    pub(in crate::host) token: Token,
+    /// Whether it waits at all: in EXEC it is told how things stand.
+    pub(in crate::host) may_wait: bool,
+    /// How many flows have yet to say how far they are before one is answered that does not wait.
+    pub(in crate::host) unheard: usize,
+}
+
 /// How what a token names stands to this node's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::host) enum Standing {
+enum Standing {
     /// All of it can be read here.
     Here,
     /// It may come.
@@ -61,7 +73,7 @@ const NOT_AWAITED: u64 = u64::MAX;
 
 impl<T: Ticks> Host<T> {
     /// Core 0: how what a token names stands to the data here.
-    pub(in crate::host) fn standing_of(&self, token: &Token) -> Standing {
+    fn standing_of(&self, token: &Token) -> Standing {
         let Some(conducting) = &self.replication.conducting else { return Standing::Awaited };
         let is_loading = self.persist.loading.is_some();
         let is_replica = self.replication.is_replica;
@@ -84,16 +96,25 @@ impl<T: Ticks> Host<T> {
 
     /// Core 0: somebody has begun to wait for a token, or something has changed for those who do.
     pub(in crate::host) fn look_at_readers(&mut self) {
-        if self.has_readers() {
-            self.look_at_line();
-            self.ask_for_what_is_awaited();
+        let is_up = self.applies_streams();
+        let mut done = Vec::new();
+        for (ticket, reader) in self.readers() {
+            match self.standing_of(&reader.token) {
+                Standing::Here => done.push((ticket, bytes_of(|reply| reply.int(1)))),
+                Standing::Never => done.push((ticket, refusal(&NO_HISTORY))),
+                Standing::Awaited if reader.may_wait || reader.unheard > 0 && is_up => {}
+                Standing::Awaited => done.push((ticket, bytes_of(|reply| reply.int(0)))),
+            }
         }
+        done.into_iter().for_each(|(ticket, reply)| self.leave_line(ticket, reply));
+        self.ask_for_what_is_awaited();
     }
 
     /// Core 0: asks the flows to tell when they have come to what is awaited next, if that has changed.
     pub(in crate::host) fn ask_for_what_is_awaited(&mut self) {
         let Some(conducting) = &self.replication.conducting else { return };
-        let awaited = conducting.awaited(self.awaited_positions());
+        let readers = self.readers().filter(|(_, reader)| reader.may_wait);
+        let awaited = conducting.awaited(readers.map(|(_, reader)| &reader.token.at));
         let upstream = self.replication.conducting.as_mut().and_then(|c| c.upstream.as_mut());
         let Some(upstream) = upstream.filter(|upstream| upstream.asked != awaited) else { return };
         upstream.asked.clone_from(&awaited);
@@ -105,11 +126,8 @@ impl<T: Ticks> Host<T> {
 
     /// Core 0: a flow has said how far it is.
     pub(super) fn flow_was_heard(&mut self) {
-        if self.has_readers() {
-            self.note_heard();
-            self.look_at_line();
-        }
-        self.ask_for_what_is_awaited();
+        self.readers_mut().for_each(|reader| reader.unheard = reader.unheard.saturating_sub(1));
+        self.look_at_readers();
     }
 
     /// Core 0: a client in EXEC does not wait, and is answered when all flows have said how far they are. How many that
