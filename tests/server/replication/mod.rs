@@ -145,7 +145,7 @@ impl Drop for Node {
 #[track_caller]
 fn assert_sound(server: &Server) {
     let log = server.log();
-    for sign in ["== CRITICAL ==", "panicked at", "is damaged", "do not fit together"] {
+    for sign in ["== CRITICAL ==", "panicked at", "stream is damaged", "do not fit together"] {
         assert!(!log.contains(sign), "{sign}:\n{log}");
     }
 }
