@@ -74,7 +74,7 @@ pub static SPECS: &[Spec] = &[
         3,
         SessionOp::Waitfor,
         OWN_SINCE,
-        "Waits on a replica until what a token names can be read there: 1, or 0 when the timeout in milliseconds is over.",
+        "Waits on a replica until what a token names can be read there, or the timeout in milliseconds is over.",
         "token timeout",
     )
     .tips(&[])

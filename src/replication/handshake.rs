@@ -249,8 +249,8 @@ fn parse_welcome(line: &[u8], is_native: bool) -> Result<Welcome, String> {
     }
 }
 
-/// Begins a piece of a snapshot or of a stream on a flow: `$length`, and so many bytes follow. Between pieces there may be
-/// empty lines, which are signs of life.
+/// Begins a piece of a snapshot or of a stream on a flow: `$length`, and so many bytes follow. Between pieces there may
+/// be empty lines, which are signs of life.
 pub fn write_piece_head(len: usize, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), len);

@@ -52,7 +52,8 @@ const AOF_ON_REPLICA: CommandError = CommandError::new(
      are not propagated.",
 );
 const TOKEN_ON_REPLICA: CommandError = CommandError::new(
-    "ERR WAITTOKEN cannot be used with replica instances. Take the token where you write, and wait for it here by WAITFOR.",
+    "ERR WAITTOKEN cannot be used with replica instances. Take the token from the primary, and wait for it here by \
+     WAITFOR.",
 );
 const BAD_TOKEN: CommandError =
     CommandError::new("ERR Invalid token: it is none that WAITTOKEN has returned");

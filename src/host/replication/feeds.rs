@@ -410,8 +410,8 @@ impl<T: Ticks> Host<T> {
         self.refresh_recording();
     }
 
-    /// What is due on the links of flows: signs of life where nothing else is on its way; and those are let go that have
-    /// taken nothing for too long. Looked at `hz` times a second.
+    /// What is due on the links of flows: signs of life where nothing else is on its way; and those are let go that
+    /// have taken nothing for too long. Looked at `hz` times a second.
     pub(super) fn watch_feeds(&mut self) {
         let now = self.now.mono;
         let replication = &self.config.replication;
