@@ -361,11 +361,7 @@ impl<T: Ticks> Host<T> {
             for feed in stream.feeds.iter_mut().filter(|feed| feed.stage == FeedStage::Streaming) {
                 let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
                 let owed = session.owed_bytes();
-                if feed.at >= until || owed >= FEED_BYTES_MAX {
-                    continue;
-                }
-                let len = (until - feed.at).min((FEED_BYTES_MAX - owed) as u64);
-                if !backlog.has(feed.at) {
+                if feed.at >= until || owed >= FEED_BYTES_MAX || !backlog.has(feed.at) {
                     continue;
                 }
                 let since_us = now.since(feed.fed_at);
@@ -374,6 +370,7 @@ impl<T: Ticks> Host<T> {
                     continue;
                 }
                 feed.fed_at = now;
+                let len = (until - feed.at).min((FEED_BYTES_MAX - owed) as u64);
                 let out = session.replies.writer();
                 write_piece_head(len as usize, out);
                 if let Some(at) = backlog.read(feed.at, feed.at + len, len as usize, out) {
