@@ -69,6 +69,26 @@ pub static SPECS: &[Spec] = &[
         "numlocal numreplicas timeout",
     )
     .flags(Flags::NOSCRIPT),
+    wait(
+        "waitfor",
+        3,
+        SessionOp::Waitfor,
+        OWN_SINCE,
+        "Waits on a replica until what a token names can be read there, or the timeout in milliseconds is over.",
+        "token timeout",
+    )
+    .tips(&[])
+    .flags(Flags::NOSCRIPT.with(READY)),
+    wait(
+        "waittoken",
+        1,
+        SessionOp::Waittoken,
+        OWN_SINCE,
+        "Returns a token of what was written before, for WAITFOR on a replica.",
+        "",
+    )
+    .tips(&["nondeterministic_output"])
+    .flags(Flags::NOSCRIPT),
 ];
 
 static CLIENT: &[Spec] = &[
@@ -220,6 +240,9 @@ static CLIENT: &[Spec] = &[
         "",
     ),
 ];
+
+/// The version of Ringward, not of Redis, that the commands came with which Redis does not have.
+const OWN_SINCE: &str = "0.1.0";
 
 /// Works also while the data are loaded or stale.
 const READY: Flags = Flags::LOADING.with(Flags::STALE);

@@ -155,6 +155,8 @@ pub enum SessionOp {
     Unwatch,
     Wait,
     Waitaof,
+    Waitfor,
+    Waittoken,
     Watch,
 }
 

@@ -417,7 +417,7 @@ impl Node {
                 }
                 Effect::Shutdown => self.is_shut_down = true,
                 Effect::Fail(reason) => self.failure = Some(reason),
-                Effect::Configured | Effect::Throttle(_) | Effect::Unthrottle(_) => {}
+                Effect::Configured | Effect::Throttle(_) | Effect::Unthrottle(_) | Effect::Gather(_) => {}
             }
         }
         let mut dirty = Vec::new();

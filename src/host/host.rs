@@ -93,6 +93,8 @@ pub enum Effect {
     },
     /// Receive nothing more from this session's client for now.
     Throttle(u32),
+    /// Let this connection's small packets wait until they are more (`repl-disable-tcp-nodelay`).
+    Gather(u32),
     /// Receive again.
     Unthrottle(u32),
     /// The configuration has changed: `Host::config` has the new one.
@@ -392,6 +394,10 @@ impl<T: Ticks> Host<T> {
         if std::mem::replace(&mut session.kind, kind) == SessionKind::Client {
             self.stats.connected_clients -= 1;
         }
+        let is_replica = matches!(kind, SessionKind::Replica | SessionKind::Feed);
+        if is_replica && self.config.replication.repl_disable_tcp_nodelay {
+            self.effects.push(Effect::Gather(index));
+        }
     }
 
     /// What is still to be done about a session that is gone: its number may be given to another before that is
@@ -402,7 +408,8 @@ impl<T: Ticks> Host<T> {
             | Effect::Move { session, .. }
             | Effect::Close { session, .. }
             | Effect::Throttle(session)
-            | Effect::Unthrottle(session) => *session != index,
+            | Effect::Unthrottle(session)
+            | Effect::Gather(session) => *session != index,
             _ => true,
         });
     }

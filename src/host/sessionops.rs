@@ -96,7 +96,9 @@ impl<T: Ticks> Host<T> {
             | SessionOp::Subscribe
             | SessionOp::Sunsubscribe
             | SessionOp::Unsubscribe => return self.pubsub_command(index, op, args),
-            SessionOp::Wait | SessionOp::Waitaof => return self.wait_command(index, op, args),
+            SessionOp::Wait | SessionOp::Waitaof | SessionOp::Waitfor | SessionOp::Waittoken => {
+                return self.wait_command(index, op, args);
+            }
             SessionOp::Time => {
                 let unix_us = self.now.unix_us;
                 self.reply(index, |reply| {

@@ -7,15 +7,17 @@
 //!
 //! It is Redis's own handshake (`syncWithMaster`), one request at a time. A stock server answers the unknown capability
 //! with OK, and PSYNC as usual. One of our own answers it with `+RINGWARD`, and PSYNC with
-//! `+FLOWS number history parts streams`: the replica then opens that many flows (the larger of the two counts), joins
-//! each by `REPLCONF flow number index position`, and hears on each flow how it goes on (`FlowHead`).
+//! `+FLOWS number history parts streams`, and behind that, if its history went on from another one, where that ended
+//! there (`token`). The replica then opens that many flows (the larger of the two counts), joins each by
+//! `REPLCONF flow number index position`, and hears on each flow how it goes on (`FlowHead`).
 
 use super::history::{write_positions, ReplId, Resume};
+use super::token::Token;
 use crate::base::num::{parse_position, parse_u64};
 use crate::journal::{Sink, Word};
 
-/// The longest line that a primary may answer with: an error may be long.
-const LINE_BYTES_MAX: usize = 4096;
+/// The longest line that a primary may answer with: it may name a position in each stream.
+const LINE_BYTES_MAX: usize = 256 + 20 * super::history::STREAMS_MAX;
 
 /// The most flows that a primary may ask for.
 const FLOWS_MAX: u64 = super::history::STREAMS_MAX as u64;
@@ -46,6 +48,8 @@ pub enum Welcome {
         parts: u16,
         /// How many streams there are.
         streams: u16,
+        /// Where the history before it ended, if there was one.
+        elder: Option<Token>,
     },
     /// A stock server sends a snapshot.
     Full {
@@ -223,9 +227,11 @@ fn parse_welcome(line: &[u8], is_native: bool) -> Result<Welcome, String> {
             let id = words.next().and_then(ReplId::parse).ok_or_else(bad)?;
             let mut count = || words.next().and_then(parse_u64).filter(|&count| count <= FLOWS_MAX);
             let (parts, streams) = (count().ok_or_else(bad)?, count().ok_or_else(bad)?);
+            let elder = words.next().map(|word| Token::parse(word).ok_or_else(bad)).transpose()?;
             match parts > 0 && streams > 0 {
                 true => {
-                    Ok(Welcome::Flows { number: meeting, id, parts: parts as u16, streams: streams as u16 })
+                    let (parts, streams) = (parts as u16, streams as u16);
+                    Ok(Welcome::Flows { number: meeting, id, parts, streams, elder })
                 }
                 false => Err(bad()),
             }
@@ -243,19 +249,37 @@ fn parse_welcome(line: &[u8], is_native: bool) -> Result<Welcome, String> {
     }
 }
 
+/// Begins a piece of a snapshot or of a stream on a flow: `$length`, and so many bytes follow. Between pieces there may
+/// be empty lines, which are signs of life.
+pub fn write_piece_head(len: usize, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let (mut at, mut rest) = (digits.len(), len);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.push(b'$');
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// What a primary says on a flow before it sends anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowHead {
     /// `+PART`: this flow's share of a snapshot follows, in pieces: `$length`, so many bytes, and `$0` at its end.
     Part,
-    /// `+STREAM raw offset`: the records from that position on follow.
+    /// `+STREAM raw offset`: the records from that position on follow, in pieces without an end.
     Stream {
         /// The position.
         raw: u64,
         /// The same as a Redis peer would count.
         offset: u64,
     },
-    /// `+CONTINUE`: the records from the position on follow that was asked for.
+    /// `+CONTINUE`: the records from the position on follow that was asked for, in pieces without an end.
     Continue,
     /// `+DONE`: nothing follows; this flow was for its part alone.
     Done,
@@ -441,7 +465,12 @@ mod tests {
             ]
         );
         let b = ReplId::parse(id('b').as_bytes()).unwrap();
-        assert_eq!(heard, Ok(Heard::Welcome(Welcome::Flows { number: 7, id: b, parts: 2, streams: 3 })));
+        let welcome = |elder| Welcome::Flows { number: 7, id: b, parts: 2, streams: 3, elder };
+        assert_eq!(heard, Ok(Heard::Welcome(welcome(None))));
+        let elder = format!("{a}:1,2,3");
+        let line = format!("+FLOWS 7 {b} 2 3 {elder}");
+        assert_eq!(parse_welcome(line.as_bytes(), true), Ok(welcome(Token::parse(elder.as_bytes()))));
+        assert!(parse_welcome(format!("+FLOWS 7 {b} 2 3 {a}").as_bytes(), true).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! * `replicas`: what a primary knows of its replicas;
 //! * `flow`: what comes in a stream, divided into records and parts of transactions over several shards;
 //! * `payload`, `stock`: a snapshot, and then the stream, as a stock Redis sends them;
+//! * `token`: a point in a history, that clients carry from a primary to its replicas;
 //! * `collect`: these transactions put together, and several streams into one.
 //!
 //! Not here: the connections and who runs what was received (`host::replication`).
@@ -25,3 +26,4 @@ pub mod history;
 pub mod payload;
 pub mod replicas;
 pub mod stock;
+pub mod token;

@@ -15,6 +15,7 @@ use io_uring::{opcode, squeue, types};
 
 use super::buffers::GROUP;
 use super::ring::{Kind, Ring, Tag};
+use super::sockets::set_option;
 use crate::base::ids::CoreId;
 
 /// One socket.
@@ -171,6 +172,11 @@ impl Connection {
             // SAFETY: the entry points to no memory.
             unsafe { ring.push(&entry) };
         }
+    }
+
+    /// Small packets wait until they are more, or what was sent before has arrived (Nagle's algorithm).
+    pub fn gather(&self) {
+        set_option(self.fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 0);
     }
 
     /// Receives again.

@@ -581,6 +581,11 @@ impl Core {
                         connection.unthrottle(session, &mut self.ring);
                     }
                 }
+                Effect::Gather(session) => {
+                    if let Some(connection) = self.connections.get_mut(session) {
+                        connection.gather();
+                    }
+                }
                 Effect::Fail(reason) => {
                     tracing::error!("Fatal error: {reason}");
                     self.shared.fail(reason);

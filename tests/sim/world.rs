@@ -611,7 +611,7 @@ impl World {
                         self.travelling.push((to.index(), client.number, departure));
                     }
                 }
-                Effect::Configured => {}
+                Effect::Configured | Effect::Gather(_) => {}
                 Effect::Connect { .. }
                 | Effect::Shutdown
                 | Effect::Fail(_)

@@ -37,9 +37,10 @@ section! {
         /// The port that a replica gives as its own; 0 is the real one.
         "replica-announce-port" ("slave-announce-port") =>
             replica_announce_port: u16 = 0, int(0, 65535), MUTABLE, Live;
-        /// Whether a replica goes on when its disk fails.
+        /// Whether a replica goes on when its disk fails; Ringward's always does.
         "replica-ignore-disk-write-errors" =>
-            replica_ignore_disk_write_errors: bool = false, (), MUTABLE, Later(5);
+            replica_ignore_disk_write_errors: bool = false, (), MUTABLE,
+            Meaningless("a replica whose files cannot be written goes on applying, and says so in the log and in INFO");
         /// What a replica does when a replicated command fails.
         "propagation-error-behavior" =>
             propagation_error_behavior: PropagationError = PropagationError::Ignore, (), MUTABLE, Live;
@@ -52,8 +53,8 @@ section! {
         /// How often a primary pings its replicas.
         "repl-ping-replica-period" ("repl-ping-slave-period") =>
             repl_ping_replica_period_secs: u32 = 10, int(1, INT_MAX), MUTABLE, Live;
-        /// Whether small packets are held back on links.
-        "repl-disable-tcp-nodelay" => repl_disable_tcp_nodelay: bool = false, (), MUTABLE, Later(5);
+        /// Whether small packets are held back on the links of replicas that come from now on.
+        "repl-disable-tcp-nodelay" => repl_disable_tcp_nodelay: bool = false, (), MUTABLE, Live;
         /// Whether a full sync goes straight to the socket; Ringward's always does.
         "repl-diskless-sync" => repl_diskless_sync: bool = true, (), MUTABLE, Live;
         /// How long a full sync waits for more replicas to join.

@@ -53,6 +53,11 @@ pub(super) struct Conducting {
     /// Cores that have not yet done what all are to do.
     missing: u16,
     scans: Vec<Scan>,
+    /// What the cores load, or have loaded last.
+    phase: Phase,
+    /// Whether it replaces the data of a server that runs: then a failure does not end the process. Why it has failed.
+    replaces: bool,
+    failure: Option<String>,
     summary: Summary,
     stop: Stop,
     /// Who has asked for the stop: they are told if it fails.
@@ -107,6 +112,9 @@ impl Conducting {
             is_void: false,
             missing: 0,
             scans: vec![Scan::default(); usize::from(shards)],
+            phase: Phase::Idle,
+            replaces: false,
+            failure: None,
             summary: Summary::default(),
             stop: Stop::No,
             stop_askers: Vec::new(),
@@ -521,7 +529,7 @@ impl<T: Ticks> Host<T> {
     /// The data set is about to be another one: the append-only file ends here, and begins anew with that.
     pub(in crate::host) fn forget_aof(&mut self) {
         let Some(conducting) = &mut self.persist.conducting else { return };
-        conducting.summary = Summary::default();
+        (conducting.summary, conducting.replaces) = (Summary::default(), true);
         if conducting.set.take().is_some() {
             (conducting.closing, conducting.is_void) = (self.placement.len() as u16, false);
             self.tell_all(|| PersistMail::StopAof);
@@ -551,14 +559,14 @@ impl<T: Ticks> Host<T> {
     /// A phase that is core 0's alone.
     fn load_alone(&mut self, phase: Phase) {
         if let Some(conducting) = &mut self.persist.conducting {
-            conducting.missing = 1;
+            (conducting.missing, conducting.phase) = (1, phase);
         }
         self.begin_load(phase);
     }
 
     fn tell_load(&mut self, phase: Phase) {
         if let Some(conducting) = &mut self.persist.conducting {
-            conducting.missing = self.cores;
+            (conducting.missing, conducting.phase) = (self.cores, phase);
         }
         self.tell_all(|| PersistMail::Load(phase));
     }
@@ -590,20 +598,26 @@ impl<T: Ticks> Host<T> {
 
     /// A core has loaded what it was told to.
     pub(super) fn conduct_loaded(&mut self, result: Result<Summary, String>) {
-        let summary = match result {
-            Ok(summary) => summary,
-            Err(reason) => {
-                self.effects.push(Effect::Fail(reason));
-                return;
-            }
-        };
         let Some(conducting) = &mut self.persist.conducting else { return };
-        conducting.summary.add(&summary);
+        match result {
+            Ok(summary) => {
+                conducting.summary.add(&summary);
+                conducting.phase = summary.phase;
+            }
+            Err(reason) if conducting.replaces => {
+                conducting.failure.get_or_insert(reason);
+            }
+            Err(reason) => return self.effects.push(Effect::Fail(reason)),
+        }
         conducting.missing -= 1;
         if conducting.missing > 0 {
             return;
         }
-        match summary.phase {
+        let (phase, is_failure) = (conducting.phase, conducting.failure.is_some());
+        match phase {
+            // On some core it is half there. No client sees that: none is served before all cores have dropped it.
+            _ if is_failure && phase != Phase::Drop => self.tell_load(Phase::Drop),
+            Phase::Drop => self.tell_all(|| PersistMail::Serve),
             Phase::ForeignSnapshots if self.has_foreign_commands() => {
                 self.load_alone(Phase::ForeignCommands);
             }
@@ -611,6 +625,13 @@ impl<T: Ticks> Host<T> {
             Phase::Resume => self.loaded_and_open(),
             _ => self.all_loaded(),
         }
+    }
+
+    /// All cores serve clients again. Why what was to be loaded is not there, if it is not.
+    pub(super) fn take_load_failure(&mut self) -> Option<String> {
+        let conducting = self.persist.conducting.as_mut()?;
+        conducting.replaces = false;
+        conducting.failure.take()
     }
 
     fn has_foreign_commands(&self) -> bool {

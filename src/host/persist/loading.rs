@@ -55,6 +55,8 @@ pub enum Phase {
     ForeignCommands,
     /// Open the own logs to go on with them.
     Resume,
+    /// Drop what was taken in of a primary's snapshot: it cannot be loaded as a whole.
+    Drop,
 }
 
 /// What was loaded.
@@ -100,7 +102,8 @@ pub(in crate::host) struct Loading {
     session: Option<u32>,
     /// Where the commands begin in foreign files that begin with a snapshot.
     snapshots_end: BTreeMap<PathBuf, u64>,
-    failed: bool,
+    /// Why it has failed, once it has.
+    failure: Option<String>,
     /// How many shards' logs are still to be opened.
     opening: usize,
     /// For progress: all bytes, those that are done, and when it began.
@@ -197,7 +200,7 @@ impl Loading {
             limits: Vec::new(),
             session: None,
             snapshots_end: BTreeMap::new(),
-            failed: false,
+            failure: None,
             opening: 0,
             total_bytes: 0,
             loaded_bytes: 0,
@@ -258,8 +261,12 @@ impl<T: Ticks> Host<T> {
         self.refresh_mirrors();
         self.annotate_positions();
         if self.id == CoreId(0) {
-            tracing::info!("The data set is loaded, and clients are served");
-            self.sync_loaded();
+            let failure = self.take_load_failure();
+            if failure.is_none() {
+                tracing::info!("The data set is loaded, and clients are served");
+            }
+            self.sync_loaded(failure);
+            self.look_at_readers();
         }
     }
 
@@ -354,6 +361,12 @@ impl<T: Ticks> Host<T> {
                 }
             }
             (Phase::Resume, Load::OwnLogs(_)) => return self.resume_logs(),
+            (Phase::Drop, _) => {
+                loading.failure = None;
+                for shard in &mut self.shards {
+                    shard.keyspace.flush_all();
+                }
+            }
             (Phase::Idle, _) => return,
             (phase, load) => debug_assert!(false, "{phase:?} of {load:?}"),
         }
@@ -450,6 +463,9 @@ impl<T: Ticks> Host<T> {
         }
         let Some(reading) = loading.reading.as_mut().filter(|reading| reading.is_reading) else { return };
         reading.is_reading = false;
+        if loading.failure.is_some() {
+            return self.report_failure();
+        }
         let name = reading.task.file.path.display().to_string();
         match outcome.result {
             Err(failure) => self.load_failed(format!("Can't load {name}: {}", failure.text)),
@@ -467,9 +483,25 @@ impl<T: Ticks> Host<T> {
 
     fn load_failed(&mut self, reason: String) {
         let Some(loading) = self.persist.loading.as_deref_mut() else { return };
-        if !std::mem::replace(&mut loading.failed, true) {
-            self.post(CoreId(0), Rare::Persist(PersistMail::Loaded(Err(reason))));
+        if loading.failure.is_none() {
+            loading.failure = Some(reason);
+            self.report_failure();
         }
+    }
+
+    /// Tells core 0 that loading has failed, once nothing is being read.
+    fn report_failure(&mut self) {
+        let Some(loading) = self.persist.loading.as_deref_mut() else { return };
+        if loading.reading.as_ref().is_some_and(|reading| reading.is_reading) {
+            return;
+        }
+        if let Some(reading) = loading.reading.take().filter(|reading| reading.is_open) {
+            let ops = vec![FileOp::Close { file: reading.file }];
+            self.persist.jobs.push(Job { tag: CLOSING, ops });
+        }
+        loading.tasks.clear();
+        let reason = loading.failure.clone().unwrap_or_default();
+        self.post(CoreId(0), Rare::Persist(PersistMail::Loaded(Err(reason))));
     }
 
     /// A slice of loading. Whether there is more to do at once.
@@ -478,7 +510,7 @@ impl<T: Ticks> Host<T> {
         let mut loading = loading;
         let start = self.ticks.ticks();
         let mut more = false;
-        while !loading.failed && loading.reading.is_some() {
+        while loading.failure.is_none() && loading.reading.is_some() {
             match self.take_in(&mut loading) {
                 Ok(Taken::Some) => {}
                 Ok(Taken::Nothing) => break,

@@ -5,7 +5,7 @@
 //! * `holds`: replies that may not leave before what they tell of is on the disk;
 //! * `loading`: from the files to the data set, at start;
 //! * `place`: where snapshots go, which may change;
-//! * `waits`: WAIT and WAITAOF.
+//! * `waits`: WAIT, WAITAOF and WAITTOKEN, and the line in which WAITFOR's clients stand, too.
 //!
 //! At the end of each pass the records of each shard go to its append-only file (`storage::aof`), which answers with
 //! jobs for the runtime; outcomes come in through `file_done`.
@@ -20,7 +20,7 @@ mod place;
 mod saving;
 #[cfg(test)]
 mod tests;
-mod waits;
+pub(super) mod waits;
 #[cfg(test)]
 mod waits_tests;
 use std::collections::VecDeque;
@@ -40,6 +40,7 @@ use crate::config::{Config, Fsync};
 use crate::journal::{Annotation, REPLAY_TIME};
 use crate::node::save::Target;
 use crate::node::stats::FilesReport;
+use crate::replication::token::Token;
 use crate::session::admit::AOF_FAILING;
 use crate::session::Wait;
 use crate::shard::waiters::End;
@@ -161,6 +162,8 @@ pub enum PersistMail {
     Place(Place),
     /// To core 0: a client waits for this.
     Await(Ticket, waits::Need),
+    /// To core 0: a client waits until what this names can be read here; or is only told whether it can.
+    Read(Ticket, Token, bool),
     /// To core 0: a client waits no longer.
     EndAwait(Ticket, End),
     /// To core 0: a shard is marked. Where in its append-only file, up to where that is on the disk, where in its
@@ -524,6 +527,7 @@ impl<T: Ticks> Host<T> {
             }
             PersistMail::Place(place) => self.change_place(place),
             PersistMail::Await(ticket, need) => self.stand_in_line(ticket, need),
+            PersistMail::Read(ticket, token, may_wait) => self.begin_reading(ticket, token, may_wait),
             PersistMail::EndAwait(ticket, end) => self.end_in_line(ticket, end),
             PersistMail::Marked(shard, at) => self.take_shard_mark(shard, at),
             PersistMail::StopAof => self.stop_aof(),

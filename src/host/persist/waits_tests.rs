@@ -183,6 +183,57 @@ fn arguments_and_states_are_refused_in_redis_s_words() {
     assert_eq!(node.take_text(client), DONE);
 }
 
+#[test]
+fn a_token_is_taken_and_is_here_where_it_was_taken() {
+    let mut node = Node::new(3, 2, 7, &[]);
+    node.quiesce();
+    let client = node.connect();
+    let token = |reply: &str| {
+        let text = reply.lines().nth(1).unwrap_or_default().to_owned();
+        assert_eq!(reply, format!("${}\r\n{text}\r\n", text.len()), "{reply:?}");
+        text
+    };
+    for words in ["PING", "SET a 1", "MSET a 1 b 2 c 3"] {
+        node.run(client, words);
+        let taken = token(&node.run(client, "WAITTOKEN"));
+        for timeout in ["0", "1"] {
+            assert_eq!(node.run(client, &format!("WAITFOR {taken} {timeout}")), ":1\r\n");
+        }
+        // In the order of a pipeline, and inside MULTI.
+        node.send(client, &request(&[b"WAITTOKEN"]));
+        node.send(client, &request(&[b"PING"]));
+        node.quiesce();
+        assert!(node.take_text(client).ends_with("\r\n+PONG\r\n"));
+        for words in ["MULTI", "SET b 5", "WAITTOKEN", &format!("WAITFOR {taken} 0")] {
+            node.run(client, words);
+        }
+        let replies = node.run(client, "EXEC");
+        assert!(replies.starts_with("*3\r\n+OK\r\n$") && replies.ends_with("\r\n:1\r\n"), "{replies:?}");
+    }
+    // A token does not tell less than one that was taken before.
+    let taken = token(&node.run(client, "WAITTOKEN"));
+    let (id, _) = taken.split_once(':').unwrap();
+    let other = "x".repeat(40);
+    for (words, error) in [
+        (format!("WAITFOR {id} 0"), "-ERR Invalid token"),
+        (format!("WAITFOR {id}:1,x,2 0"), "-ERR Invalid token"),
+        ("WAITFOR x 0".to_owned(), "-ERR Invalid token"),
+        (format!("WAITFOR {other}:1,2,3 0"), "-NOHISTORY "),
+        (format!("WAITFOR {id}:1,2 0"), "-NOHISTORY "),
+        (format!("WAITFOR {taken} -1"), "-ERR timeout is negative"),
+        (format!("WAITFOR {taken} x"), "-ERR timeout is not an integer"),
+        (format!("WAITFOR {taken}"), "-ERR wrong number of arguments"),
+        ("WAITTOKEN now".to_owned(), "-ERR wrong number of arguments"),
+    ] {
+        let reply = node.run(client, &words);
+        assert!(reply.starts_with(error), "{words}: {reply}");
+    }
+    node.send(client, &request(&[b"WAITTOKEN"]));
+    node.disconnect(client);
+    node.quiesce();
+    assert_eq!(node.leftover().filter(|what| !what.contains("sessions without a client")), None);
+}
+
 /// What is recovered of the files that a crash has left: by key, the value that was set last.
 fn recovered(disk: &ModelDisk) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut scans = Vec::new();

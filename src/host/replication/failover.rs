@@ -222,7 +222,7 @@ impl<T: Ticks> Host<T> {
                 let has_all = |replica: &&Replica| failover.is_target(replica) && replica.has(&ends);
                 let found = conducting.meetings.replicas().find(has_all);
                 let Some(found) = found.map(|replica| (replica.ip.clone(), replica.port)) else {
-                    return self.ask_for_acks(&ends);
+                    return self.ask_for_acks(&ends, false);
                 };
                 failover.target = Some(found);
                 failover.stage = Stage::Quieting(Some(ends));

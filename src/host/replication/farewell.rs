@@ -83,7 +83,7 @@ impl<T: Ticks> Host<T> {
                 let lags = |replica: &Replica| replica.acknowledges() && !replica.has(&ends);
                 let is_lagging = conducting.meetings.replicas().any(lags);
                 match is_lagging {
-                    true => self.ask_for_acks(&ends),
+                    true => self.ask_for_acks(&ends, false),
                     false => self.end_farewell(),
                 }
             }

@@ -8,6 +8,10 @@
 //!        -> Streaming (it goes on where it was)
 //! ```
 //!
+//! Snapshots and streams are sent in pieces that begin with their length. Between two of them there is now and then a
+//! sign of life (`repl-ping-replica-period`), so that the replica notices a flow on which nothing comes any more while
+//! its control link lives. A feed that takes nothing of what it is owed for `repl-timeout` is let go.
+//!
 //! A feed is never waited for. What it has not been sent stays in the stream's backlog, which it shares with the
 //! others, up to `client-output-buffer-limit replica`; then it is let go, and comes back for a snapshot.
 //!
@@ -22,7 +26,7 @@ use crate::config::OutputBufferLimit;
 use crate::host::host::{mark_dirty, Host};
 use crate::host::mail::Rare;
 use crate::replication::backlog::Backlog;
-use crate::replication::handshake::FlowHead;
+use crate::replication::handshake::{write_piece_head, FlowHead};
 use crate::session::{SessionKind, State, Wait};
 
 /// One stream of records, on the core that owns it.
@@ -59,6 +63,11 @@ pub(super) struct Feed {
     fed_at: MonoUs,
     /// Since when more waits for it than the soft limit allows.
     behind_since: Option<MonoUs>,
+    /// Bytes that it was given in all, and how many of them it had taken when it was last looked at.
+    given: u64,
+    taken: u64,
+    /// When it was last seen to take something, or to be owed nothing.
+    moved: MonoUs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +164,7 @@ impl<T: Ticks> Host<T> {
     /// A client has joined as a flow, on the core that owns its stream.
     pub(in crate::host) fn join_flow(&mut self, index: u32, meeting: u64, flow: u16, at: Option<u64>) {
         self.become_kind(index, SessionKind::Feed);
+        let now = self.now.mono;
         let Some(session) = self.session(index) else { return };
         session.state = State::Waiting(Wait::Link);
         session.input = Default::default();
@@ -169,6 +179,9 @@ impl<T: Ticks> Host<T> {
             stage: FeedStage::Joined,
             fed_at: MonoUs(0),
             behind_since: None,
+            given: 0,
+            taken: 0,
+            moved: now,
         });
         let mail = ReplicationMail::FlowJoined { meeting, flow, at, is_kept };
         self.post(CoreId(0), Rare::Replication(mail));
@@ -277,13 +290,14 @@ impl<T: Ticks> Host<T> {
 
     /// A piece of the snapshot goes to all that are sent it.
     pub(in crate::host) fn send_piece(&mut self, place: usize, bytes: &[u8]) {
-        let head = format!("${}\r\n", bytes.len());
-        let feeds = self.replication.streams[self.stream_of_shard(place)].feeds.iter();
+        let at = self.stream_of_shard(place);
+        let feeds = self.replication.streams[at].feeds.iter_mut();
         for feed in feeds.filter(|feed| feed.stage == FeedStage::Sending) {
             let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
             let out = session.replies.writer();
-            out.extend_from_slice(head.as_bytes());
+            write_piece_head(bytes.len(), out);
             out.extend_from_slice(bytes);
+            feed.given += bytes.len() as u64;
             mark_dirty(session, feed.session, &mut self.dirty);
         }
     }
@@ -347,7 +361,7 @@ impl<T: Ticks> Host<T> {
             for feed in stream.feeds.iter_mut().filter(|feed| feed.stage == FeedStage::Streaming) {
                 let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
                 let owed = session.owed_bytes();
-                if feed.at >= until || owed >= FEED_BYTES_MAX {
+                if feed.at >= until || owed >= FEED_BYTES_MAX || !backlog.has(feed.at) {
                     continue;
                 }
                 let since_us = now.since(feed.fed_at);
@@ -356,10 +370,13 @@ impl<T: Ticks> Host<T> {
                     continue;
                 }
                 feed.fed_at = now;
+                let len = (until - feed.at).min((FEED_BYTES_MAX - owed) as u64);
                 let out = session.replies.writer();
-                if let Some(at) = backlog.read(feed.at, until, FEED_BYTES_MAX - owed, out) {
+                write_piece_head(len as usize, out);
+                if let Some(at) = backlog.read(feed.at, feed.at + len, len as usize, out) {
                     feed.at = at;
                 }
+                feed.given += len;
                 mark_dirty(session, feed.session, &mut self.dirty);
             }
         }
@@ -388,6 +405,41 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.refresh_recording();
+    }
+
+    /// What is due on the links of flows: signs of life where nothing else is on its way; and those are let go that
+    /// have taken nothing for too long. Looked at `hz` times a second.
+    pub(super) fn watch_feeds(&mut self) {
+        let now = self.now.mono;
+        let replication = &self.config.replication;
+        let timeout_us = u64::from(replication.repl_timeout_secs) * 1_000_000;
+        let period_us = u64::from(replication.repl_ping_replica_period_secs) * 1_000_000;
+        let is_due = now.since(self.replication.signed) >= period_us;
+        if is_due {
+            self.replication.signed = now;
+        }
+        let (mut quiet, mut stalled) = (Vec::new(), Vec::new());
+        for feed in self.replication.streams.iter_mut().flat_map(|stream| &mut stream.feeds) {
+            let Some(session) = self.sessions[feed.session as usize].as_deref() else { continue };
+            let owed = session.owed_bytes() as u64;
+            // Heads and signs of life are not counted: that the difference is another is all that matters.
+            let taken = feed.given.wrapping_sub(owed);
+            if owed == 0 || taken != std::mem::replace(&mut feed.taken, taken) {
+                feed.moved = now;
+            }
+            if now.since(feed.moved) > timeout_us {
+                stalled.push(feed.session);
+            } else if is_due && owed == 0 {
+                quiet.push(feed.session);
+            }
+        }
+        quiet.into_iter().for_each(|session| self.send_sign_of_life(session));
+        for session in stalled {
+            tracing::warn!(
+                "A flow of a replica takes nothing of what is sent: it is given up (repl-timeout)"
+            );
+            self.close(session, true);
+        }
     }
 
     /// Lets those go that are too far behind (`client-output-buffer-limit replica`). Looked at `hz` times a second.

@@ -6,6 +6,9 @@
 //!                             -> Held -> Applying
 //! ```
 //!
+//! A flow that brings nothing for `repl-timeout`, not even a sign of life, is given up, and with it the whole link: the
+//! control link alone does not show that one of several connections hangs.
+//!
 //! What is applied runs in a session without a client, one per flow, as if the primary sent requests: so the number of
 //! shards here need not be the primary's. A flow gives its session the next records when those before have run
 //! everywhere, which is also when they count as applied. Transactions over several shards go to core 0 instead, and
@@ -15,7 +18,7 @@ use super::foreign::Foreign;
 use super::{ReplicationMail, Stream};
 use crate::base::ids::{CoreId, Offset, ShardId};
 use crate::base::num::parse_u64;
-use crate::base::time::Ticks;
+use crate::base::time::{MonoUs, Ticks};
 use crate::host::dial::{LinkEvent, LinkOwner};
 use crate::host::host::{Effect, Host};
 use crate::host::mail::Rare;
@@ -80,8 +83,10 @@ pub(in crate::host) struct Flow {
     session: Option<u32>,
     stage: FlowStage,
     lines: Lines,
-    /// Of the piece of the snapshot that is coming: how many bytes are still to come.
+    /// Of the piece that is coming, of the snapshot or the stream: how many bytes are still to come.
     piece_left: u64,
+    /// When something last came, or could not come since it is not received from.
+    heard: MonoUs,
     part: Option<SnapshotWriter>,
     reader: FlowReader,
     /// The session that runs its records.
@@ -122,6 +127,9 @@ pub(super) struct Collecting {
     is_stopping: bool,
 }
 
+/// What is said of a flow that sends something else than pieces.
+const NO_LENGTH: &str = "a piece without its length";
+
 /// How much of what was received may wait to be read; then the flow is not received from.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
 
@@ -139,6 +147,28 @@ impl Collecting {
             running: Vec::new(),
             is_stopping: false,
         }
+    }
+}
+
+impl Flow {
+    /// Bytes have come of a stream, in pieces.
+    fn take_pieces(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while !bytes.is_empty() {
+            if self.piece_left > 0 {
+                let len = bytes.len().min(usize::try_from(self.piece_left).unwrap_or(usize::MAX));
+                self.held.extend_from_slice(&bytes[..len]);
+                self.piece_left -= len as u64;
+                bytes = &bytes[len..];
+                continue;
+            }
+            let len = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+            self.lines.feed(&bytes[..len]);
+            bytes = &bytes[len..];
+            if let Some(line) = self.lines.next_line()? {
+                self.piece_left = line.strip_prefix(b"$").and_then(parse_u64).ok_or(NO_LENGTH)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -169,6 +199,7 @@ impl<T: Ticks> Host<T> {
             stage: FlowStage::Dialing,
             lines: Lines::default(),
             piece_left: 0,
+            heard: self.now.mono,
             part: None,
             reader: FlowReader::new(ShardId(number), at),
             applier: None,
@@ -221,6 +252,7 @@ impl<T: Ticks> Host<T> {
             return;
         };
         let flow = &mut self.replication.flows[at];
+        flow.heard = self.now.mono;
         if matches!(event, LinkEvent::Failed(_) | LinkEvent::Ended) {
             flow.session = None;
         }
@@ -268,9 +300,9 @@ impl<T: Ticks> Host<T> {
         let flow = &mut self.replication.flows[place];
         match flow.stage {
             FlowStage::Applying | FlowStage::Held => {
-                flow.held.extend_from_slice(bytes);
+                let result = flow.take_pieces(bytes);
                 self.throttle_flow(place);
-                return Ok(());
+                return result;
             }
             FlowStage::Stopping => return Ok(()),
             _ => flow.lines.feed(bytes),
@@ -332,7 +364,7 @@ impl<T: Ticks> Host<T> {
                 },
                 FlowStage::Part => {
                     let len = line.strip_prefix(b"$").and_then(parse_u64);
-                    flow.piece_left = len.ok_or("a piece of a snapshot without its length")?;
+                    flow.piece_left = len.ok_or(NO_LENGTH)?;
                     if flow.piece_left == 0 {
                         flow.stage = FlowStage::PartEnding;
                         if let Some(part) = &mut flow.part {
@@ -355,7 +387,9 @@ impl<T: Ticks> Host<T> {
     /// may be at once.
     fn hold_stream(&mut self, place: usize, at: Position) -> Result<(), String> {
         let flow = &mut self.replication.flows[place];
-        (flow.stage, flow.held) = (FlowStage::Held, flow.lines.take_rest());
+        flow.stage = FlowStage::Held;
+        let rest = flow.lines.take_rest();
+        flow.take_pieces(&rest)?;
         let (meeting, number) = (flow.order.meeting, flow.order.number);
         self.tell_news(meeting, number, FlowNews::Stream(at));
         Ok(())
@@ -382,6 +416,21 @@ impl<T: Ticks> Host<T> {
                 true => Effect::Throttle(session),
                 false => Effect::Unthrottle(session),
             });
+        }
+    }
+
+    /// Gives up flows on which nothing comes any more. Looked at `hz` times a second.
+    pub(super) fn watch_flows(&mut self) {
+        let now = self.now.mono;
+        let timeout_us = u64::from(self.config.replication.repl_timeout_secs) * 1_000_000;
+        for at in 0..self.replication.flows.len() {
+            let flow = &mut self.replication.flows[at];
+            if flow.is_throttled {
+                flow.heard = now;
+            }
+            if flow.stage != FlowStage::Stopping && now.since(flow.heard) > timeout_us {
+                self.fail_flow(at, "Timeout receiving from the primary".to_owned());
+            }
         }
     }
 
@@ -547,7 +596,8 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// Core 0 wants to know when each flow has applied so much; at once where it has, or where nothing is named.
+    /// Core 0 wants to know when each flow has applied so much, and not what it asked for before; at once where it has,
+    /// or where nothing is named.
     pub(super) fn ask_flows(&mut self, target: Option<&[u64]>) {
         for at in 0..self.replication.flows.len() {
             let flow = &mut self.replication.flows[at];
@@ -556,7 +606,7 @@ impl<T: Ticks> Host<T> {
             }
             let wanted = target.and_then(|target| target.get(usize::from(flow.order.number)).copied());
             if let Some(wanted) = wanted.filter(|&wanted| wanted > flow.applied.raw) {
-                flow.asked = Some(flow.asked.map_or(wanted, |asked| asked.min(wanted)));
+                flow.asked = Some(wanted);
                 continue;
             }
             let mail = ReplicationMail::Applied(flow.order.number, flow.applied.raw, flow.applied.offset.0);

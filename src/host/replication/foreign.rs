@@ -26,7 +26,7 @@ use crate::config::PropagationError;
 use crate::host::host::{Effect, Host};
 use crate::journal::Sink;
 use crate::rdb;
-use crate::replication::history::ReplId;
+use crate::replication::history::{combined, ReplId};
 use crate::replication::payload::Payload;
 use crate::replication::stock::{StockItem, StockReader};
 use crate::resp::Args;
@@ -361,7 +361,11 @@ impl<T: Ticks> Host<T> {
         let upstream = self.replication.conducting.as_ref().and_then(|c| c.upstream.as_ref());
         let Some(session) = upstream.and_then(Upstream::link) else { return };
         let mut out = Vec::new();
-        out.command(["REPLCONF", "ACK", &applied.0.to_string()]);
+        let applied = applied.0.to_string();
+        match upstream.and_then(|upstream| upstream.synced.as_deref()).map(combined) {
+            None => out.command(["REPLCONF", "ACK", &applied]),
+            Some((_, synced)) => out.command(["REPLCONF", "ACK", &applied, "FACK", &synced.to_string()]),
+        }
         self.send_on_link(session, &out);
     }
 
@@ -415,6 +419,7 @@ impl<T: Ticks> Host<T> {
                 }
                 Some(StockItem::Ask { end }) => {
                     self.ack_offset(foreign.applied);
+                    self.await_sync();
                     end
                 }
                 Some(StockItem::Skip { end }) => end,

@@ -245,10 +245,13 @@ impl<T: Ticks> Host<T> {
         });
         conducting.meetings.alone_since = None;
         let id = conducting.history.id;
+        let elder = conducting.elder().map(|elder| format!(" {elder}")).unwrap_or_default();
         if !info.is_native {
             return self.meet_stock(number, index, &info, resume);
         }
-        self.reply(index, |reply| reply.simple(&format!("FLOWS {number} {id} {parts} {streams}")));
+        self.reply(index, |reply| {
+            reply.simple(&format!("FLOWS {number} {id} {parts} {streams}{elder}"));
+        });
     }
 
     /// This node has become a primary because this client asked for it: it is met now, if it is still there.
@@ -440,6 +443,7 @@ impl<T: Ticks> Host<T> {
             meeting.replica.synced = known(synced).unwrap_or_default();
             return self.acks_have_come();
         }
+        meeting.replica.synced.clear();
         for at in (3..args.len().saturating_sub(1)).step_by(2) {
             let Some(positions) = parse_positions(args.at(at + 1)) else { continue };
             match args.at(at).to_ascii_lowercase().as_slice() {
@@ -555,13 +559,13 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    /// Asks replicas to say at once when they have come to this point.
-    pub(in crate::host) fn ask_for_acks(&mut self, target: &[u64]) {
+    /// Asks replicas to say at once when they have come to this point; also those whose files may not have.
+    pub(in crate::host) fn ask_for_acks(&mut self, target: &[u64], asks_synced: bool) {
         let Some(conducting) = &self.replication.conducting else { return };
         let native = conducting.meetings.all.iter().filter(|m| !m.replica.is_stock);
         let online = native.filter(|m| m.replica.stage == Stage::Online);
         let links: Vec<u32> =
-            online.filter(|m| !m.replica.has(target)).map(|meeting| meeting.session).collect();
+            online.filter(|m| asks_synced || !m.replica.has(target)).map(|meeting| meeting.session).collect();
         let line = format!("+GETACK {}\r\n", write_positions(target));
         links.into_iter().for_each(|index| self.say(index, line.as_bytes()));
         self.ask_stock_for_acks();

@@ -7,6 +7,7 @@
 //! * `upstream`: core 0 of a replica keeps the link to its primary;
 //! * `flows`: a replica's flows, from the snapshot to the records that are done again;
 //! * `foreign`: the same where the primary is a stock server;
+//! * `tokens`: clients of a replica that wait until it has what they wrote on its primary;
 //! * `roles`: how a node becomes a replica, or a primary again;
 //! * `failover`: how it changes places with one of its replicas, and `farewell`: how it waits for them before it stops.
 //!
@@ -24,6 +25,7 @@ mod links;
 mod meetings;
 mod merging;
 mod roles;
+mod tokens;
 mod upstream;
 
 pub(super) use self::failover::{parse_failover, FailoverRequest};
@@ -38,17 +40,19 @@ pub(super) use self::meetings::SyncRequest;
 use self::merging::MergeMail;
 pub(super) use self::roles::Order;
 use self::roles::{Draining, RoleChange};
+pub(super) use self::tokens::Reader;
 use self::upstream::Upstream;
 use super::host::Host;
 use super::mail::Rare;
 use super::query::Answer;
 use crate::base::ids::{CoreId, DbIndex};
-use crate::base::time::Ticks;
+use crate::base::time::{MonoUs, Ticks};
 use crate::config::PrimaryAddress;
 use crate::node::replication::{ReplicaLine, ReplicationReport};
 use crate::node::save::Target;
 use crate::replication::flow::Position;
 use crate::replication::history::{Applied, History, ReplId};
+use crate::replication::token::Token;
 use crate::storage::plan::Plan;
 use crate::storage::save::SnapshotWriter;
 
@@ -75,6 +79,8 @@ pub(super) struct Replication {
     pub(super) has_more: bool,
     /// How long it is until what gathers for a feed is to be sent.
     pub(super) us_to_feed: u64,
+    /// When feeds were last due a sign of life.
+    signed: MonoUs,
     /// Cuts that core 0 is to be told of at the end of the pass.
     marks: Vec<MergeMail>,
     /// What this core is quiet for: FAILOVER, SHUTDOWN.
@@ -88,6 +94,8 @@ pub(super) struct Replication {
 /// What core 0 keeps.
 pub(super) struct Conducting {
     pub(super) history: History,
+    /// As a replica: where the history before this one ended on the primary, by its word.
+    elder: Option<Token>,
     pub(super) meetings: Meetings,
     pub(super) stock: Stock,
     pub(super) upstream: Option<Upstream>,
@@ -204,6 +212,7 @@ impl Replication {
             flows: Vec::new(),
             has_more: false,
             us_to_feed: u64::MAX,
+            signed: MonoUs(0),
             marks: Vec::new(),
             quiet_for: [false; 2],
             draining: None,
@@ -221,6 +230,7 @@ impl Conducting {
     fn new(history: History) -> Conducting {
         Conducting {
             history,
+            elder: None,
             meetings: Meetings::default(),
             stock: Stock::default(),
             upstream: None,
@@ -331,6 +341,8 @@ impl<T: Ticks> Host<T> {
     /// What is due by itself; `hz` times a second.
     pub(super) fn tick_replication(&mut self) {
         self.check_feeds();
+        self.watch_feeds();
+        self.watch_flows();
         if self.replication.conducting.is_some() {
             self.tick_meetings();
             self.tick_stock();

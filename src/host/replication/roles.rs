@@ -432,6 +432,7 @@ impl<T: Ticks> Host<T> {
         let (raws, offset) = combined(&applied);
         // A stock server's stream does not go on as one of ours.
         let is_foreign = std::mem::take(&mut conducting.is_foreign_history);
+        conducting.elder = None;
         let is_continued = applied.len() == shards && !is_foreign;
         match is_continued {
             true => conducting.history.shift(raws, offset, &mut self.rng),
@@ -493,6 +494,7 @@ impl<T: Ticks> Host<T> {
         if change.missing == 0 {
             self.tell_replication(|| ReplicationMail::Open);
             self.end_change();
+            self.look_at_readers();
         }
     }
 

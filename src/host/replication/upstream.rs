@@ -26,9 +26,10 @@ use crate::node::replication::UpstreamReport;
 use crate::replication::flow::Position;
 use crate::replication::handshake::{Handshake, Heard, Introduction, Lines, Welcome};
 use crate::replication::history::{
-    combined, parse_positions, write_positions, Before, History, Positions, ReplId, Resume,
+    combined, parse_positions, write_positions, Applied, Before, History, Positions, ReplId, Resume,
 };
 use crate::replication::replicas::reaches;
+use crate::replication::token::Token;
 use crate::storage::op::{FileOp, Job, JobTag, Owner};
 use crate::storage::plan::{AofStart, Load, LoadFile, Plan};
 
@@ -53,8 +54,12 @@ pub(in crate::host) struct Upstream {
     down_since: Option<MonoUs>,
     acked: MonoUs,
     /// What the primary wants to be told when it is applied, and what is being asked of the flows.
-    wanted: Option<Positions>,
+    pub(super) wanted: Option<Positions>,
     answers: usize,
+    /// What the flows were asked to tell when they have applied it (`tokens`).
+    pub(super) asked: Option<Positions>,
+    /// Up to where what is applied is known to be in this replica's append-only files, on the disk.
+    pub(super) synced: Option<Applied>,
     /// Whether what the primary has sent cannot be held here: neither is it asked for again at once, nor gone on with.
     is_refused: bool,
     /// What was last said of why it does not work, so that the log is not filled with it.
@@ -85,6 +90,8 @@ struct Meeting {
     streams: u16,
     /// Whether a stock server sends all over the link.
     is_foreign: bool,
+    /// Where the history before ended there.
+    elder: Option<Token>,
     flows: Vec<FlowState>,
 }
 
@@ -128,6 +135,8 @@ impl Upstream {
             acked: now,
             wanted: None,
             answers: 0,
+            asked: None,
+            synced: None,
             is_refused: false,
             said: String::new(),
         }
@@ -182,7 +191,8 @@ impl Upstream {
         self.state = LinkState::Receiving;
         let stream = Some(Position { raw: offset, offset: Offset(offset) });
         let flows = vec![FlowState { is_sent_part: true, stream, ..FlowState::default() }];
-        self.meeting = Some(Meeting { number: 0, id, parts: 1, streams: 1, is_foreign: true, flows });
+        self.meeting =
+            Some(Meeting { number: 0, id, parts: 1, streams: 1, is_foreign: true, elder: None, flows });
     }
 
     /// The primary.
@@ -265,7 +275,10 @@ impl<T: Ticks> Host<T> {
                 upstream.acked = now;
                 upstream.answers = 0;
                 match self.foreign().is_some() {
-                    true => self.ack_foreign(),
+                    true => {
+                        self.ack_foreign();
+                        self.await_sync();
+                    }
                     false => self.tell_replication(|| ReplicationMail::AskApplied(None)),
                 }
             }
@@ -373,14 +386,16 @@ impl<T: Ticks> Host<T> {
         let wanted = line.strip_prefix(b"+GETACK ").and_then(parse_positions);
         let Some(upstream) = self.upstream() else { return };
         let Some(wanted) = wanted.filter(|_| upstream.state == LinkState::Up) else { return };
-        upstream.wanted = Some(wanted.clone());
-        let target: Arc<[u64]> = wanted.to_vec().into();
-        self.tell_replication(|| ReplicationMail::AskApplied(Some(target.clone())));
+        upstream.wanted = Some(wanted);
+        if self.look_at_acks() {
+            self.await_sync();
+        }
+        self.ask_for_what_is_awaited();
     }
 
     fn welcomed(&mut self, welcome: Welcome) {
-        let (number, id, parts, streams) = match welcome {
-            Welcome::Flows { number, id, parts, streams } => (number, id, parts, streams),
+        let (number, id, parts, streams, elder) = match welcome {
+            Welcome::Flows { number, id, parts, streams, elder } => (number, id, parts, streams, elder),
             Welcome::Full { id, offset } => return self.begin_foreign_sync(id, offset),
             Welcome::Continue { id } => return self.resume_foreign(id),
         };
@@ -390,7 +405,8 @@ impl<T: Ticks> Host<T> {
         upstream.state = LinkState::Joining;
         upstream.collecting = Some(Collecting::new(usize::from(streams)));
         let states = vec![FlowState::default(); usize::from(flows)];
-        upstream.meeting = Some(Meeting { number, id, parts, streams, is_foreign: false, flows: states });
+        upstream.meeting =
+            Some(Meeting { number, id, parts, streams, is_foreign: false, elder, flows: states });
         let (host, port) = (upstream.address.host.clone(), upstream.address.port);
         let resume = upstream.resume.clone().filter(|resume| resume.at.len() == usize::from(streams));
         let applied = self.applied_positions();
@@ -494,6 +510,8 @@ impl<T: Ticks> Host<T> {
     pub(super) fn adopt_history(&mut self, id: ReplId, is_new: bool) {
         let Some(conducting) = &mut self.replication.conducting else { return };
         conducting.is_foreign_history = conducting.foreign.is_some();
+        let meeting = conducting.upstream.as_ref().and_then(|upstream| upstream.meeting.as_ref());
+        conducting.elder = meeting.and_then(|meeting| meeting.elder.clone());
         if is_new {
             conducting.history = History { id, before: None };
         } else if conducting.history.id != id {
@@ -561,8 +579,8 @@ impl<T: Ticks> Host<T> {
         self.tell_replication(|| ReplicationMail::Replace(plan.clone()));
     }
 
-    /// The data that was received is loaded, and clients are served.
-    pub(in crate::host) fn sync_loaded(&mut self) {
+    /// The data that was received is loaded, and clients are served; or it could not be loaded, and there is none.
+    pub(in crate::host) fn sync_loaded(&mut self, failure: Option<String>) {
         let Some(upstream) = self.upstream() else { return };
         if upstream.state != LinkState::Loading {
             return;
@@ -573,6 +591,15 @@ impl<T: Ticks> Host<T> {
         let streams = meeting.flows.iter().filter_map(|state| state.stream);
         let applied = streams.map(|position| (position.raw, position.offset.0)).collect();
         let ops = (0..meeting.flows.len()).map(|flow| FileOp::Remove { path: meeting.file(flow) }).collect();
+        if let Some(reason) = failure {
+            // Nothing is being loaded any more: the link can be given up.
+            upstream.state = LinkState::Receiving;
+            self.begin_jobs([Job { tag: JobTag { place: u16::MAX, owner: Owner::Sync }, ops }]);
+            return self.refuse_upstream(format!(
+                "Failed trying to load the MASTER synchronization DB from disk: {reason}. There is no data until the next \
+                 try"
+            ));
+        }
         self.begin_jobs([Job { tag: JobTag { place: u16::MAX, owner: Owner::Sync }, ops }]);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         self.adopt_history(id, true);
@@ -597,6 +624,8 @@ impl<T: Ticks> Host<T> {
         upstream.down_since = None;
         upstream.said = String::new();
         upstream.acked = now;
+        (upstream.asked, upstream.synced) = (None, None);
+        self.forget_applied_marks();
         match self.foreign().is_some() {
             true => {
                 self.apply_foreign();
@@ -609,6 +638,8 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.tell_gate();
+        // It is known now which tokens can be waited for.
+        self.look_at_readers();
     }
 
     /// A flow says how far it is.
@@ -618,22 +649,73 @@ impl<T: Ticks> Host<T> {
         let Some(at) = conducting.applied.get_mut(usize::from(flow)) else { return };
         *at = (raw, offset);
         upstream.answers += 1;
+        if self.look_at_acks() {
+            self.await_sync();
+        }
+        self.flow_was_heard();
+    }
+
+    /// Tells the primary how far this replica is, if all flows have said so, or what was asked for is applied.
+    /// Whether it was told something.
+    fn look_at_acks(&mut self) -> bool {
+        let Some(conducting) = &mut self.replication.conducting else { return false };
+        let Some(upstream) = &mut conducting.upstream else { return false };
         let (positions, offset) = combined(&conducting.applied);
         let has_wanted = upstream.wanted.as_ref().is_some_and(|wanted| reaches(&positions, wanted));
         if has_wanted {
             upstream.wanted = None;
         }
         if !has_wanted && upstream.answers < conducting.applied.len() {
-            return;
+            return false;
         }
         upstream.answers = 0;
-        let Some(session) = upstream.session else { return };
+        let Some(session) = upstream.session else { return false };
+        let (offset, positions) = (offset.to_string(), write_positions(&positions));
         let mut out = Vec::new();
-        out.command(["REPLCONF", "ACK", &offset.to_string(), "AT", &write_positions(&positions)]);
+        match upstream.synced.as_deref().map(combined) {
+            None => out.command(["REPLCONF", "ACK", &offset, "AT", &positions]),
+            Some((raw, synced)) => {
+                let (raw, synced) = (write_positions(&raw), synced.to_string());
+                out.command(["REPLCONF", "ACK", &offset, "FACK", &synced, "AT", &positions, "SYNCED", &raw]);
+            }
+        }
         self.send_on_link(session, &out);
+        true
     }
 
-    /// What a stock primary sends cannot be held here: the link is given up for a while.
+    /// Wants to know when what is applied by now is on the disk, if it is not known to be.
+    pub(super) fn await_sync(&mut self) {
+        let Some(conducting) = &self.replication.conducting else { return };
+        let synced = conducting.upstream.as_ref().and_then(|upstream| upstream.synced.as_ref());
+        if synced != Some(&conducting.applied) {
+            self.mark_applied(conducting.applied.clone());
+        }
+    }
+
+    /// What was applied is on the disk: the primary is told.
+    pub(in crate::host) fn is_synced_here(&mut self, applied: Applied) {
+        let is_foreign = self.foreign().is_some();
+        let Some(conducting) = &mut self.replication.conducting else { return };
+        let Some(upstream) = conducting.upstream.as_mut().filter(|upstream| upstream.is_up()) else { return };
+        upstream.synced = Some(applied);
+        match is_foreign {
+            true => self.ack_foreign(),
+            false => {
+                upstream.answers = conducting.applied.len();
+                self.look_at_acks();
+            }
+        }
+    }
+
+    /// There is no append-only file any more.
+    pub(in crate::host) fn forget_synced(&mut self) {
+        self.forget_applied_marks();
+        if let Some(upstream) = self.upstream() {
+            upstream.synced = None;
+        }
+    }
+
+    /// What the primary sends cannot be held here: the link is given up for a while.
     pub(super) fn refuse_upstream(&mut self, reason: String) {
         if let Some(upstream) = self.upstream() {
             upstream.is_refused = true;
@@ -690,5 +772,6 @@ impl<T: Ticks> Host<T> {
         } else if !at.is_empty() {
             upstream.resume = Some(Resume { id, at, offset });
         }
+        self.look_at_readers();
     }
 }

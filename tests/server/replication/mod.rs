@@ -7,6 +7,7 @@
 //! * `roles`: who follows whom, and what REPLICAOF does in all its circumstances.
 //! * `rules`: what clients of a replica, and of a primary that lacks replicas, are told.
 //! * `waits`: WAIT.
+//! * `tokens`: WAITTOKEN on a primary, WAITFOR on its replicas: who waits reads what it wrote.
 //! * `kills`: servers that are killed at random moments.
 //!
 //! `RINGWARD_REPLICATION_ROUNDS` is how many random rounds there are of cuts and kills.
@@ -18,6 +19,7 @@ mod proxy;
 mod resume;
 mod roles;
 mod rules;
+mod tokens;
 mod tutorial;
 mod waits;
 mod whole;
@@ -143,7 +145,7 @@ impl Drop for Node {
 #[track_caller]
 fn assert_sound(server: &Server) {
     let log = server.log();
-    for sign in ["== CRITICAL ==", "panicked at", "is damaged", "do not fit together"] {
+    for sign in ["== CRITICAL ==", "panicked at", "stream is damaged", "do not fit together"] {
         assert!(!log.contains(sign), "{sign}:\n{log}");
     }
 }

@@ -15,6 +15,8 @@ pub(super) enum Which {
     Control,
     /// Flows.
     Flows,
+    /// The connection of this number, in the order in which they came.
+    Number(u64),
 }
 
 /// A proxy. It ends with its owner, and with it what passes through it.
@@ -27,10 +29,14 @@ struct Shared {
     target: Mutex<SocketAddr>,
     is_over: AtomicBool,
     is_frozen: AtomicBool,
+    /// Those that are.
+    frozen: Mutex<Which>,
     /// New connections are ended at once.
     is_closed: AtomicBool,
     /// Microseconds that each piece waits.
     delay_us: AtomicU64,
+    /// Whether a byte is changed in each large piece that a flow brings.
+    damage: AtomicBool,
     /// How many bytes may still pass through those named before one of them is cut.
     budget: AtomicI64,
     which: Mutex<Which>,
@@ -40,6 +46,9 @@ struct Shared {
     cuts: AtomicU64,
     passed: AtomicU64,
 }
+
+/// A piece that is damaged is at least so long, so that it is one of a snapshot's values as a rule.
+const LARGE: usize = 2000;
 
 const NO_CUT: i64 = i64::MAX;
 
@@ -51,8 +60,10 @@ impl Proxy {
             target: Mutex::new(target),
             is_over: AtomicBool::new(false),
             is_frozen: AtomicBool::new(false),
+            frozen: Mutex::new(Which::All),
             is_closed: AtomicBool::new(false),
             delay_us: AtomicU64::new(0),
+            damage: AtomicBool::new(false),
             budget: AtomicI64::new(NO_CUT),
             which: Mutex::new(Which::All),
             ended: AtomicU64::new(0),
@@ -92,14 +103,31 @@ impl Proxy {
         self.shared.ended.store(self.shared.next.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
+    /// How many connections there have been.
+    pub(super) fn connections(&self) -> u64 {
+        self.shared.next.load(Ordering::SeqCst)
+    }
+
+    /// Nothing passes through one connection, and nothing is cut.
+    pub(super) fn freeze_one(&self, number: u64) {
+        *self.shared.frozen.lock().unwrap() = Which::Number(number);
+        self.shared.is_frozen.store(true, Ordering::SeqCst);
+    }
+
     /// Nothing passes, and nothing is cut.
     pub(super) fn freeze(&self, is_frozen: bool) {
+        *self.shared.frozen.lock().unwrap() = Which::All;
         self.shared.is_frozen.store(is_frozen, Ordering::SeqCst);
     }
 
     /// Whether new connections are refused.
     pub(super) fn close(&self, is_closed: bool) {
         self.shared.is_closed.store(is_closed, Ordering::SeqCst);
+    }
+
+    /// A byte is changed in each large piece that a flow brings.
+    pub(super) fn damage(&self, is_damaging: bool) {
+        self.shared.damage.store(is_damaging, Ordering::SeqCst);
     }
 
     /// Each piece is held up.
@@ -155,12 +183,18 @@ fn pass(
     let _ = to.set_nodelay(true);
     let mut buffer = vec![0; 16 << 10];
     let mut is_first = true;
+    let is_meant = |which: Which| match which {
+        Which::All => true,
+        Which::Control => is_control.load(Ordering::SeqCst),
+        Which::Flows => !is_control.load(Ordering::SeqCst),
+        Which::Number(of) => of == number,
+    };
     let is_ended = || shared.is_over.load(Ordering::SeqCst) || number < shared.ended.load(Ordering::SeqCst);
     loop {
         if is_ended() {
             return;
         }
-        if shared.is_frozen.load(Ordering::SeqCst) {
+        if shared.is_frozen.load(Ordering::SeqCst) && is_meant(*shared.frozen.lock().unwrap()) {
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
@@ -170,20 +204,25 @@ fn pass(
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
             Err(_) => return,
         };
+        while shared.is_frozen.load(Ordering::SeqCst) && is_meant(*shared.frozen.lock().unwrap()) {
+            if is_ended() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if std::mem::take(&mut is_first) && is_up {
             is_control.store(buffer.starts_with(b"*1\r\n$4\r\nPING"), Ordering::SeqCst);
+        }
+        if shared.damage.load(Ordering::SeqCst) && !is_up && len >= LARGE && is_meant(Which::Flows) {
+            buffer[len / 2] ^= 0x40;
         }
         let delay = shared.delay_us.load(Ordering::SeqCst);
         if delay > 0 {
             std::thread::sleep(Duration::from_micros(delay));
         }
-        let is_meant = match *shared.which.lock().unwrap() {
-            Which::All => true,
-            Which::Control => is_control.load(Ordering::SeqCst),
-            Which::Flows => !is_control.load(Ordering::SeqCst),
-        };
+        let is_to_be_cut = is_meant(*shared.which.lock().unwrap());
         let mut allowed = len;
-        if is_meant && shared.budget.load(Ordering::SeqCst) != NO_CUT {
+        if is_to_be_cut && shared.budget.load(Ordering::SeqCst) != NO_CUT {
             let left = shared.budget.fetch_sub(len as i64, Ordering::SeqCst);
             allowed = len.min(left.max(0) as usize);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::harness::{eventually, Random};
+use super::super::harness::{eventually, Random, Value};
 use super::load::{open_accounts, under_load, Kind};
 use super::proxy::{Proxy, Which};
 use super::{assert_converged, rounds, Node};
@@ -78,6 +78,77 @@ fn links_are_cut_at_any_byte() {
         }
     });
     assert_converged(&primary, &[&replica]);
+}
+
+#[test]
+fn a_single_flow_that_hangs_ends_the_link_while_the_control_link_lives() {
+    let brief = ["--repl-timeout", "2", "--repl-ping-replica-period", "1"];
+    let no_limit = ["--client-output-buffer-limit", "replica 0 0 0"];
+    let primary = Node::start(2, &[&brief[..], &no_limit].concat());
+    primary.client().ok("MSET a 1 b 1 c 1 d 1");
+    let proxy = Proxy::new(primary.address());
+    let replica = Node::follower(3, proxy.address, &brief);
+    replica.await_up();
+    // Signs of life keep an idle one up. (The control link is the first connection, the flows are the next two.)
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(replica.is_up());
+    assert_eq!((proxy.connections(), primary.count("sync_full")), (3, 1));
+    for (round, number) in [(1, 1), (2, 5)] {
+        proxy.freeze_one(number);
+        eventually("the replica comes back", || primary.count("sync_partial_ok") == round);
+        replica.await_up();
+        assert_eq!(proxy.connections(), 3 * (round + 1));
+        assert_converged(&primary, &[&replica]);
+    }
+    assert!(replica.server().log().contains("Timeout receiving from the primary"));
+    // The primary gives up one that takes nothing: more waits for it than the system takes.
+    let patient = Node::follower(2, proxy.address, &["--repl-timeout", "600"]);
+    patient.await_up();
+    let number = proxy.connections() - 1;
+    proxy.freeze_one(number);
+    let mut client = primary.client();
+    let large = "v".repeat(1_000_000);
+    for number in 0..40 {
+        client.ok(&format!("SET {} {large}", ["a", "b", "c", "d"][number % 4]));
+    }
+    eventually("the primary gives it up", || {
+        primary.server().log().contains("takes nothing of what is sent")
+    });
+    proxy.freeze(false);
+    assert_converged(&primary, &[&replica, &patient]);
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_on_its_way_is_tried_again() {
+    let primary = Node::start(2, &[]);
+    let mut client = primary.client();
+    let mut random = Random::new(6);
+    for number in 0..40 {
+        // Nothing that would be compressed.
+        let value: String = (0..400).map(|_| format!("{:x}", random.next())).collect();
+        client.ok(&format!("SET some:{number} {value}"));
+    }
+    let proxy = Proxy::new(primary.address());
+    proxy.damage(true);
+    // Without compression it is not seen before the checksum, when all is loaded.
+    let replicas = [(2, "yes"), (3, "no")].map(|(shards, is_compressed)| {
+        client.ok(&format!("CONFIG SET rdbcompression {is_compressed}"));
+        let replica = Node::start(shards, &["--appendonly", "yes"]);
+        let mut of_replica = replica.client();
+        of_replica.ok("SET its-own 1");
+        replica.follow(proxy.address);
+        eventually("it says so", || replica.server().log().contains("Failed trying to load the MASTER"));
+        // The old data is gone, and nothing of the new is there.
+        eventually("it serves", || of_replica.run("DBSIZE") == Value::Int(0));
+        assert_eq!(replica.info("master_link_status"), "down");
+        replica
+    });
+    proxy.damage(false);
+    for replica in &replicas {
+        replica.await_up();
+        assert_converged(&primary, &[replica]);
+        replica.await_files();
+    }
 }
 
 #[test]

@@ -4,6 +4,47 @@ use super::super::harness::{eventually, words, Value};
 use super::proxy::Proxy;
 use super::{assert_converged, Node};
 
+/// How many of a server's connections send small packets at once.
+fn undelayed(node: &Node) -> usize {
+    let pid = node.server().pid();
+    let is_undelayed = |name: std::ffi::OsString| {
+        let fd: i32 = name.to_str().unwrap().parse().unwrap();
+        // SAFETY: the calls take numbers, and values that are valid for the length given.
+        unsafe {
+            let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+            let copy = libc::syscall(libc::SYS_pidfd_getfd, process, fd, 0) as i32;
+            let (mut value, mut len) = (0i32, 4 as libc::socklen_t);
+            let value_at = (&raw mut value).cast();
+            let got = libc::getsockopt(copy, libc::IPPROTO_TCP, libc::TCP_NODELAY, value_at, &mut len);
+            let mut name = std::mem::zeroed::<libc::sockaddr>();
+            let mut name_len = std::mem::size_of::<libc::sockaddr>() as libc::socklen_t;
+            let is_connected = libc::getpeername(copy, &mut name, &mut name_len) == 0;
+            libc::close(copy);
+            libc::close(process as i32);
+            got == 0 && is_connected && value != 0
+        }
+    };
+    let names = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    names.filter(|name| is_undelayed(name.as_ref().unwrap().file_name())).count()
+}
+
+#[test]
+fn small_packets_are_held_back_where_the_configuration_says_so() {
+    let primary = Node::start(2, &["--repl-disable-tcp-nodelay", "yes"]);
+    let mut client = primary.client();
+    assert_eq!(client.run("CONFIG GET repl-disable-tcp-nodelay").items()[1], Value::bulk("yes"));
+    let replica = Node::follower(2, primary.address(), &[]);
+    replica.await_up();
+    client.ok("SET a 1");
+    assert_converged(&primary, &[&replica]);
+    eventually("the client alone is left", || undelayed(&primary) == 1);
+    client.ok("CONFIG SET repl-disable-tcp-nodelay no");
+    let other = Node::follower(2, primary.address(), &[]);
+    other.await_up();
+    // Its control link and its flows.
+    eventually("those from now on are not held back", || undelayed(&primary) == 4);
+}
+
 #[test]
 fn passwords() {
     let primary = Node::start(2, &["--requirepass", "right", "--masterauth", "right"]);
