@@ -8,13 +8,16 @@
 //! * `rules`: what clients of a replica, and of a primary that lacks replicas, are told.
 //! * `waits`: WAIT.
 //! * `kills`: servers that are killed at random moments.
+//! * `chaos`: all faults there are, in random rounds.
 //!
 //! `RINGWARD_REPLICATION_ROUNDS` is how many random rounds there are of cuts and kills.
 
+mod chaos;
 mod full;
 mod kills;
 mod load;
 mod proxy;
+mod readers;
 mod resume;
 mod roles;
 mod rules;
@@ -25,7 +28,7 @@ mod whole;
 use std::net::SocketAddr;
 
 use super::harness::{eventually, number_from_env, Client, Server};
-use super::persistence::{assert_same, info, kill, survey, Home};
+use super::persistence::{assert_same, info, kill, serving, survey, Home};
 
 /// A server with its folder, that may be ended and started again with the same arguments.
 struct Node {
@@ -39,10 +42,16 @@ impl Node {
     /// Starts one that nobody was before. Snapshots for replicas do not wait for more of them.
     #[track_caller]
     fn start(shards: u16, args: &[&str]) -> Node {
-        let args = ["--repl-diskless-sync-delay", "0"].iter().chain(args).map(|arg| (*arg).to_owned());
-        let mut node = Node { home: Home::new(), shards, args: args.collect(), server: None };
+        let mut node = Node::prepare(shards);
+        node.args =
+            ["--repl-diskless-sync-delay", "0"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
         node.restart();
         node
+    }
+
+    /// One that does not run yet.
+    fn prepare(shards: u16) -> Node {
+        Node { home: Home::new(), shards, args: Vec::new(), server: None }
     }
 
     /// Starts a replica of another.
@@ -57,7 +66,9 @@ impl Node {
     fn restart(&mut self) {
         assert!(self.server.is_none());
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        self.server = Some(self.home.run(self.shards, &args));
+        let server = self.home.start(self.shards, &args).without_signals_of_size().run();
+        serving(&server);
+        self.server = Some(server);
     }
 
     #[track_caller]
