@@ -1,8 +1,10 @@
 //! Who follows whom, and what REPLICAOF does in all its circumstances.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::super::harness::process::Port;
 use super::super::harness::{eventually, words, Start, Value};
-use super::load::{open_accounts, under_load, Kind};
+use super::load::{open_accounts, under_load, under_load_of, Kind};
 use super::{assert_converged, Node};
 
 const KINDS: &[Kind] = &[Kind::Several, Kind::Groups, Kind::Money];
@@ -55,6 +57,29 @@ fn a_replica_is_promoted_under_load() {
     primary.follow(replica.address());
     assert_converged(&replica, &[&primary]);
     assert_eq!(primary.client().run("MGET mine c"), Value::Array(vec![Value::bulk("1"), Value::bulk("3")]));
+}
+
+/// The streams are others then, and who comes first needs a snapshot at the moment when they begin.
+#[test]
+fn a_replica_with_other_shards_is_promoted_under_load() {
+    for (round, (old, new)) in [(2, 3), (3, 2), (2, 3), (1, 2)].into_iter().enumerate() {
+        let primary = Node::start(old, &[]);
+        open_accounts(&mut primary.client());
+        let replica = Node::follower(new, primary.address(), &[]);
+        replica.await_up();
+        let is_promoted = AtomicBool::new(false);
+        let address = || match is_promoted.load(Ordering::SeqCst) {
+            false => primary.address(),
+            true => replica.address(),
+        };
+        under_load_of(&address, KINDS, round as u64, || {
+            replica.lead();
+            is_promoted.store(true, Ordering::SeqCst);
+            primary.follow(replica.address());
+            primary.await_up();
+        });
+        assert_converged(&replica, &[&primary]);
+    }
 }
 
 #[test]
