@@ -14,6 +14,7 @@ use crate::host::mail::Rare;
 use crate::host::txn::{Accounts, Holds};
 use crate::session::program::Program;
 use crate::session::replies::Hold;
+use crate::shard::TxnId;
 
 /// A transaction that has run and whose records are not on the disk on all its shards.
 #[derive(Debug)]
@@ -133,6 +134,15 @@ impl<T: Ticks> Host<T> {
             }
         }
         self.persist.undurable.append(&mut left);
+    }
+
+    /// The coordinator of a transaction that is recorded next does not hold its reply, and so does not say when all its
+    /// parts are on the disk: it has not heard yet that replies are held, or has heard that they are not. Nothing may
+    /// wait for its word.
+    pub(in crate::host) fn expect_no_end(&mut self, place: usize, txn: TxnId) {
+        if self.persist.holds {
+            self.persist.shards[place].endless.push((txn.core, txn.number));
+        }
     }
 
     /// All parts of a transaction are on the disk: what stands behind this shard's part may be told of.
