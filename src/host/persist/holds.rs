@@ -170,21 +170,23 @@ impl<T: Ticks> Host<T> {
     }
 
     /// What waits for this shard will never be on the disk: whose replies wait for it are told nothing, as if the
-    /// server had stopped, and their connections end.
+    /// server had stopped, and their connections end. A replica's own sessions, which apply its primary's stream, are
+    /// told: they promise nothing to anybody.
     pub(super) fn drop_held(&mut self, shard: ShardId) {
-        let held: Vec<u32> = self.persist.held.clone();
-        let undurable = std::mem::take(&mut self.persist.undurable);
-        let is_lost = |txn: &Undurable| txn.holds.iter().any(|hold| hold.shard == shard);
-        let (lost, kept): (Vec<_>, Vec<_>) = undurable.into_iter().partition(is_lost);
-        self.persist.undurable = kept;
-        for txn in lost {
-            let Some(index) = txn.accounts.first().map(|account| account.session) else { continue };
+        let replays =
+            |host: &mut Self, index: u32| host.session(index).is_some_and(|session| session.replays);
+        for txn in std::mem::take(&mut self.persist.undurable) {
+            let index = txn.accounts[0].session;
+            if replays(self, index) || !txn.holds.iter().any(|hold| hold.shard == shard) {
+                self.persist.undurable.push(txn);
+                continue;
+            }
             self.close(index, true);
             self.end_wait(index, |_| ());
         }
-        for index in held {
+        for index in self.persist.held.clone() {
             let waits = self.session(index).is_some_and(|session| session.replies.waits_for(shard));
-            if waits {
+            if waits && !replays(self, index) {
                 self.close(index, true);
             }
         }

@@ -158,6 +158,8 @@ pub enum PersistMail {
     Trouble(Trouble),
     /// To a core whose clients wait: up to where a shard's replies may leave, and its records are on the disk.
     Released(ShardId, u64, u64),
+    /// To all: a shard's append-only file has ended at this position, and could not take what waits for it.
+    Lost(ShardId, u64),
     /// To a shard's core: all parts of this transaction are on the disk.
     Whole(ShardId, (CoreId, u64)),
     /// To all: one shard more, or one less, has too many records waiting for the disk.
@@ -320,19 +322,18 @@ impl<T: Ticks> Host<T> {
         let files = &mut self.persist.shards[place];
         files.is_ending = false;
         let Some(mut aof) = files.aof.take() else { return };
-        let end = aof.appended();
+        let (end, is_failing) = (aof.appended(), aof.is_failing());
         files.ended_at = end;
         self.persist.jobs.extend(aof.close());
         if std::mem::take(&mut self.persist.shards[place].is_flooded) {
             self.tell_all(|| PersistMail::Flooded(-1));
         }
-        match aof.is_failing() {
-            true => {
-                self.drop_held(shard);
-                self.tell_trouble(place, None);
-            }
+        if is_failing {
+            self.tell_trouble(place, None);
+            self.tell_all(|| PersistMail::Lost(shard, end));
+        } else {
             // Its last sync may be what somebody waits for.
-            false => self.tell_all(|| PersistMail::Released(shard, end, end)),
+            self.tell_all(|| PersistMail::Released(shard, end, end));
         }
         self.post(CoreId(0), Rare::Persist(PersistMail::Closed(aof.removal())));
     }
@@ -524,6 +525,12 @@ impl<T: Ticks> Host<T> {
             PersistMail::Released(shard, released, synced) => {
                 self.persist.released[shard.index()] = released;
                 self.persist.synced[shard.index()] = synced;
+                self.persist.has_progress = true;
+            }
+            PersistMail::Lost(shard, end) => {
+                self.drop_held(shard);
+                self.persist.released[shard.index()] = end;
+                self.persist.synced[shard.index()] = end;
                 self.persist.has_progress = true;
             }
             PersistMail::Whole(shard, txn) => self.note_whole(shard, txn),
