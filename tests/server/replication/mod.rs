@@ -8,6 +8,7 @@
 //! * `rules`: what clients of a replica, and of a primary that lacks replicas, are told.
 //! * `waits`: WAIT.
 //! * `kills`: servers that are killed at random moments.
+//! * `stages`: servers that are killed and frozen at each stage of the link.
 //! * `chaos`: all faults there are, in random rounds.
 //!
 //! `RINGWARD_REPLICATION_ROUNDS` is how many random rounds there are of cuts and kills.
@@ -21,6 +22,7 @@ mod readers;
 mod resume;
 mod roles;
 mod rules;
+mod stages;
 mod tutorial;
 mod waits;
 mod whole;

@@ -103,6 +103,10 @@ impl Proxy {
         self.freeze(false);
     }
 
+    /// Whether nothing passes.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.shared.is_frozen.load(Ordering::SeqCst)
+    }
     /// How many were cut by `cut_after`.
     pub(super) fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::SeqCst)

@@ -225,3 +225,58 @@ fn the_files_of_a_promoted_replica_have_everything() {
     let found = replica.client().run("MGET a b c d e f");
     assert_eq!(found, Value::Array((1..7).map(|n| Value::bulk(n.to_string())).collect()));
 }
+
+/// Nobody is a primary then, until one is told to be it.
+#[test]
+fn rings_are_broken_again() {
+    let (first, second) = pair(2);
+    let third = Node::follower(3, second.address(), &[]);
+    third.await_up();
+    first.client().ok("MSET a 1 b 2 c 3");
+    assert_converged(&first, &[&second, &third]);
+    for (last, leads) in [(&second, &first), (&third, &second), (&third, &third)] {
+        first.follow(last.address());
+        eventually("it takes no writes", || first.client().run("SET x 1").is_error());
+        // Each still has what it had.
+        for node in [&first, &second, &third] {
+            eventually("it has its data", || node.client().run("GET c") == Value::bulk("3"));
+        }
+        leads.lead();
+        leads.client().ok("SET c 3");
+        let others: Vec<&Node> =
+            [&first, &second, &third].into_iter().filter(|node| node.address() != leads.address()).collect();
+        others.iter().for_each(|node| node.follow(leads.address()));
+        assert_converged(leads, &others);
+        // As it was.
+        first.lead();
+        second.follow(first.address());
+        third.follow(second.address());
+        assert_converged(&first, &[&second, &third]);
+    }
+}
+
+#[test]
+fn a_replica_of_a_replica_is_promoted_and_has_one_itself() {
+    for shards in [[2, 2, 2, 2], [2, 3, 2, 1]] {
+        let primary = Node::start(shards[0], &[]);
+        open_accounts(&mut primary.client());
+        let middle = Node::follower(shards[1], primary.address(), &[]);
+        middle.await_up();
+        let chained = Node::follower(shards[2], middle.address(), &[]);
+        chained.await_up();
+        let last = Node::follower(shards[3], chained.address(), &[]);
+        last.await_up();
+        under_load(primary.address(), KINDS, 4, || {
+            let offset = primary.count("master_repl_offset");
+            eventually("something is written", || last.count("slave_repl_offset") > offset + 5_000);
+            chained.lead();
+        });
+        chained.client().ok("MSET a 1 b 2 c 3");
+        assert_converged(&chained, &[&last]);
+        assert_converged(&primary, &[&middle]);
+        middle.follow(chained.address());
+        primary.follow(middle.address());
+        assert_converged(&chained, &[&last, &middle, &primary]);
+        assert_eq!(primary.client().run("GET c"), Value::bulk("3"));
+    }
+}
