@@ -169,7 +169,7 @@ fn requests_of_the_protocol_that_nobody_sends() {
 
 #[test]
 fn a_replica_without_room_on_its_disk() {
-    let primary = Node::start(2, &[]);
+    let primary = Node::start(2, &["--rdbcompression", "no"]);
     let mut client = primary.client();
     client.ok(&format!("SET big {}", "b".repeat(300_000)));
     let mut replica = Node::start(2, &["--appendonly", "yes"]);
