@@ -317,6 +317,9 @@ impl<T: Ticks> Host<T> {
     /// As host: the end of a transaction on one of this core's shards.
     pub(super) fn finish_part(&mut self, txn: TxnId, shard: ShardId, calls: &[OwnedCall], reported: bool) {
         let place = self.place_of(shard);
+        if calls.is_empty() && !reported {
+            self.expect_no_end(place, txn);
+        }
         self.shards[place].finish(txn, (calls, reported), self.now, &mut self.shard_effects);
         self.carry_out();
     }

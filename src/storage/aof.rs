@@ -212,6 +212,12 @@ impl Aof {
         }
     }
 
+    /// The same where another has ended at this position: positions never go back.
+    pub fn after(mut self, position: u64) -> Aof {
+        (self.appended, self.written, self.synced) = (position, position, position);
+        self
+    }
+
     /// One that was loaded: the newest increment has `length` good bytes, and is cut off there. Increments that came
     /// after it and count no longer are dropped from the manifest. The job opens it.
     pub fn resume(

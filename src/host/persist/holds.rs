@@ -14,11 +14,13 @@ use crate::host::mail::Rare;
 use crate::host::txn::{Accounts, Holds};
 use crate::session::program::Program;
 use crate::session::replies::Hold;
+use crate::shard::TxnId;
 
 /// A transaction that has run and whose records are not on the disk on all its shards.
 #[derive(Debug)]
 pub(super) struct Undurable {
     number: u64,
+    /// Who waits for that; nobody where it was answered before.
     accounts: Accounts,
     program: Option<Program>,
     holds: Holds,
@@ -62,7 +64,7 @@ impl<T: Ticks> Host<T> {
     /// The reply that begins at `start` in a session's `writer()` waits until this shard's records are on the disk up
     /// to `position`.
     pub(in crate::host) fn hold(&mut self, index: u32, start: usize, hold: Hold) {
-        let is_released = self.persist.released[hold.shard.index()] >= hold.position;
+        let is_released = self.replays(index) || self.persist.released[hold.shard.index()] >= hold.position;
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         if is_released {
             session.replies.wrote(start);
@@ -74,11 +76,20 @@ impl<T: Ticks> Host<T> {
 
     /// The same for a reply that has come from elsewhere, to its place.
     pub(in crate::host) fn fill_held(&mut self, index: u32, slot: u32, reply: &[u8], hold: Hold) {
+        if self.replays(index) {
+            return self.fill(index, slot, reply);
+        }
         let Some(session) = self.sessions[index as usize].as_deref_mut() else { return };
         session.replies.fill_held(slot, reply, hold);
         self.note_held(index);
         // It may be on the disk already.
         self.persist.has_progress = true;
+    }
+
+    /// Whether a session is this node's own, and applies what was done elsewhere: it promises nothing to anybody, and
+    /// waits for no disk. (A primary is told what is applied, as in Redis, whether it is on the disk or not.)
+    fn replays(&mut self, index: u32) -> bool {
+        self.session(index).is_some_and(|session| session.replays)
     }
 
     fn note_held(&mut self, index: u32) {
@@ -109,6 +120,14 @@ impl<T: Ticks> Host<T> {
         if holds.is_empty() {
             return self.conclude(accounts, program);
         }
+        if self.replays(accounts[0].session) {
+            // The shards are to be told all the same.
+            let nobody = Accounts::new();
+            let txn = Undurable { number, accounts: nobody, program: None, holds, is_whole: false };
+            self.persist.undurable.push(txn);
+            self.persist.has_progress = true;
+            return self.conclude(accounts, program);
+        }
         self.persist.undurable.push(Undurable { number, accounts, program, holds, is_whole: false });
         // They may be on the disk already.
         self.persist.has_progress = true;
@@ -128,11 +147,21 @@ impl<T: Ticks> Host<T> {
             }
             let is_released = |hold: &Hold| self.persist.released[hold.shard.index()] >= hold.position;
             match txn.is_whole && txn.holds.iter().all(is_released) {
+                true if txn.accounts.is_empty() => {}
                 true => self.conclude(txn.accounts, txn.program),
                 false => left.push(txn),
             }
         }
         self.persist.undurable.append(&mut left);
+    }
+
+    /// The coordinator of a transaction that is recorded next does not hold its reply, and so does not say when all its
+    /// parts are on the disk: it has not heard yet that replies are held, or has heard that they are not. Nothing may
+    /// wait for its word.
+    pub(in crate::host) fn expect_no_end(&mut self, place: usize, txn: TxnId) {
+        if self.persist.holds {
+            self.persist.shards[place].endless.push((txn.core, txn.number));
+        }
     }
 
     /// All parts of a transaction are on the disk: what stands behind this shard's part may be told of.
@@ -162,17 +191,16 @@ impl<T: Ticks> Host<T> {
     /// What waits for this shard will never be on the disk: whose replies wait for it are told nothing, as if the
     /// server had stopped, and their connections end.
     pub(super) fn drop_held(&mut self, shard: ShardId) {
-        let held: Vec<u32> = self.persist.held.clone();
-        let undurable = std::mem::take(&mut self.persist.undurable);
-        let is_lost = |txn: &Undurable| txn.holds.iter().any(|hold| hold.shard == shard);
-        let (lost, kept): (Vec<_>, Vec<_>) = undurable.into_iter().partition(is_lost);
-        self.persist.undurable = kept;
-        for txn in lost {
-            let Some(index) = txn.accounts.first().map(|account| account.session) else { continue };
+        for txn in std::mem::take(&mut self.persist.undurable) {
+            let waits = txn.holds.iter().any(|hold| hold.shard == shard);
+            let Some(index) = txn.accounts.first().map(|account| account.session).filter(|_| waits) else {
+                self.persist.undurable.push(txn);
+                continue;
+            };
             self.close(index, true);
             self.end_wait(index, |_| ());
         }
-        for index in held {
+        for index in self.persist.held.clone() {
             let waits = self.session(index).is_some_and(|session| session.replies.waits_for(shard));
             if waits {
                 self.close(index, true);

@@ -99,6 +99,11 @@ struct ShardFiles {
     /// Whether the append-only file is a whole one already: until its first base is there replies do not wait for it.
     is_in_force: bool,
     save: Option<Box<Save>>,
+    /// Transactions whose coordinators will not say that all their parts are on the disk, since records were handed
+    /// over the last time.
+    endless: Vec<(CoreId, u64)>,
+    /// The position at which the append-only file before this one has ended.
+    ended_at: u64,
     /// Cores whose clients wait for this shard's records.
     askers: Vec<CoreId>,
     /// Changes that were there at the last snapshot that ended well, and at the cut of the one under way.
@@ -154,6 +159,8 @@ pub enum PersistMail {
     Trouble(Trouble),
     /// To a core whose clients wait: up to where a shard's replies may leave, and its records are on the disk.
     Released(ShardId, u64, u64),
+    /// To all: a shard's append-only file has ended at this position, and could not take what waits for it.
+    Lost(ShardId, u64),
     /// To a shard's core: all parts of this transaction are on the disk.
     Whole(ShardId, (CoreId, u64)),
     /// To all: one shard more, or one less, has too many records waiting for the disk.
@@ -318,13 +325,18 @@ impl<T: Ticks> Host<T> {
         let files = &mut self.persist.shards[place];
         files.is_ending = false;
         let Some(mut aof) = files.aof.take() else { return };
+        let (end, is_failing) = (aof.appended(), aof.is_failing());
+        files.ended_at = end;
         self.persist.jobs.extend(aof.close());
-        if std::mem::take(&mut files.is_flooded) {
+        if std::mem::take(&mut self.persist.shards[place].is_flooded) {
             self.tell_all(|| PersistMail::Flooded(-1));
         }
-        if aof.is_failing() {
-            self.drop_held(shard);
+        if is_failing {
             self.tell_trouble(place, None);
+            self.tell_all(|| PersistMail::Lost(shard, end));
+        } else {
+            // Its last sync may be what somebody waits for.
+            self.tell_all(|| PersistMail::Released(shard, end, end));
         }
         self.post(CoreId(0), Rare::Persist(PersistMail::Closed(aof.removal())));
     }
@@ -335,6 +347,7 @@ impl<T: Ticks> Host<T> {
     pub(super) fn hand_over(&mut self, place: usize) {
         let files = &mut self.persist.shards[place];
         let journal = &mut self.shards[place].journal;
+        let endless = std::mem::take(&mut files.endless);
         if journal.pending().is_empty() {
             return;
         }
@@ -355,7 +368,7 @@ impl<T: Ticks> Host<T> {
             }
         }
         for (at, core, number) in marks {
-            if self.persist.holds {
+            if self.persist.holds && !endless.contains(&(core, number)) {
                 aof.begin_barrier(files.records.len() + at, (core.0, number));
             }
         }
@@ -517,6 +530,12 @@ impl<T: Ticks> Host<T> {
                 self.persist.synced[shard.index()] = synced;
                 self.persist.has_progress = true;
             }
+            PersistMail::Lost(shard, end) => {
+                self.drop_held(shard);
+                self.persist.released[shard.index()] = end;
+                self.persist.synced[shard.index()] = end;
+                self.persist.has_progress = true;
+            }
             PersistMail::Whole(shard, txn) => self.note_whole(shard, txn),
             PersistMail::Flooded(change) => {
                 self.persist.flooded = self.persist.flooded.saturating_add_signed(change);
@@ -565,8 +584,9 @@ impl<T: Ticks> Host<T> {
         self.refresh_attention();
     }
 
-    /// Whether replies to writes wait for the disk.
+    /// Whether replies to writes wait for the disk: those to what is recorded from now on.
     fn refresh_holds(&mut self) {
+        (0..self.shards.len()).for_each(|place| self.hand_over(place));
         let is_always = self.config.persistence.appendfsync == Fsync::Always;
         let is_in_force = self.persist.shards.iter().any(|files| files.is_in_force);
         self.persist.holds = is_always && is_in_force;

@@ -123,8 +123,9 @@ impl<T: Ticks> Host<T> {
                 if let Some(set) = begins {
                     let folder = self.folder_of(set, shard);
                     let first = FileId::first(JobTag { place: place as u16, owner: Owner::AofWrite });
-                    self.persist.shards[place].aof =
-                        Some(Aof::create(place as u16, folder, aof_options(&self.config), first));
+                    let files = &mut self.persist.shards[place];
+                    let aof = Aof::create(place as u16, folder, aof_options(&self.config), first);
+                    files.aof = Some(aof.after(files.ended_at));
                     self.refresh_recording();
                 }
                 self.hand_over(place);

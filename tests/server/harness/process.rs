@@ -197,6 +197,18 @@ impl Start {
         self
     }
 
+    /// A limit on the length of its files, which it may be given later, is an error to it and no signal.
+    pub(crate) fn without_signals_of_size(mut self) -> Start {
+        // SAFETY: async-signal-safe, and what is ignored stays so in the program that is started.
+        unsafe {
+            self.command.pre_exec(|| {
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                Ok(())
+            });
+        }
+        self
+    }
+
     /// Has it started by another program, which is given its arguments.
     pub(crate) fn through(mut self, outer: impl FnOnce(&Command) -> Command) -> Start {
         self.command = outer(&self.command);
@@ -298,6 +310,17 @@ impl Server {
     /// Whether the process is still there.
     pub(crate) fn exited(&self) -> Option<ExitStatus> {
         self.process.exited()
+    }
+
+    /// It cannot write behind this place of any file, as if the disk were full; or it can again.
+    pub(crate) fn limit_file_bytes(&self, limit: Option<u64>) {
+        let limit =
+            libc::rlimit { rlim_cur: limit.unwrap_or(libc::RLIM_INFINITY), rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: it reads a live struct, and the old limit is not asked for.
+        let set = unsafe {
+            libc::prlimit(self.pid() as libc::pid_t, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut())
+        };
+        assert_eq!(set, 0, "prlimit");
     }
 
     /// How many file descriptors it has open.

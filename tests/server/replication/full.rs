@@ -1,6 +1,6 @@
 //! A replica that has nothing, or something else, is sent a snapshot, and what was written meanwhile.
 
-use super::super::harness::{eventually, Random, Value};
+use super::super::harness::{eventually, Random, Value, DEADLINE};
 use super::super::persistence::{assert_alike, fill, SYNCED_AOF};
 use super::load::{accounts, open_accounts, under_load, Kind, MONEY};
 use super::{assert_converged, kill, Node};
@@ -160,6 +160,47 @@ fn a_replica_has_its_own_files() {
         replica.restart();
         assert_converged(&primary, &[&replica]);
     }
+}
+
+/// From some moment on what it applies has to be on the disk before more is: not all cores hear of that at once.
+#[test]
+fn the_files_of_a_replica_begin_while_it_applies() {
+    let primary = Node::start(3, &[]);
+    let replica = Node::follower(2, primary.address(), SYNCED_AOF);
+    replica.await_up();
+    under_load(primary.address(), &[Kind::Several, Kind::Several, Kind::Groups], 9, || {
+        for _ in 0..8 {
+            replica.client().ok("CONFIG SET appendonly no");
+            replica.client().ok("CONFIG SET appendonly yes");
+            replica.await_files();
+            let offset = replica.count("slave_repl_offset");
+            eventually("it applies", || replica.count("slave_repl_offset") > offset + 5_000);
+        }
+    });
+    assert_converged(&primary, &[&replica]);
+}
+
+/// The same where clients wait.
+#[test]
+fn the_files_of_a_primary_begin_while_clients_write() {
+    let primary = Node::start(2, SYNCED_AOF);
+    under_load(primary.address(), &[Kind::Several, Kind::Several, Kind::Groups], 10, || {
+        for round in 0..12 {
+            let (off, on) = match round % 2 {
+                0 => ("appendonly no", "appendonly yes"),
+                _ => ("appendfsync everysec", "appendfsync always"),
+            };
+            primary.client().ok(&format!("CONFIG SET {off}"));
+            primary.client().ok(&format!("CONFIG SET {on}"));
+            primary.await_files();
+            let mut client = primary.client();
+            client.set_timeout(DEADLINE);
+            for number in 0..20 {
+                let pairs: Vec<_> = (0..4).map(|key| format!("own:{key} {number}")).collect();
+                client.ok(&format!("MSET {}", pairs.join(" ")));
+            }
+        }
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::differential::generate::Generator;
 use super::super::harness::{eventually, request, words, Client, Random, Value};
@@ -22,6 +22,8 @@ pub(super) enum Kind {
     ShortLived,
     /// Large values, one after the other.
     Large,
+    /// Elements go from one list to another, and keys take each other's names. One client may do so at a time.
+    Moves,
 }
 
 pub(super) const GROUPS: usize = 8;
@@ -46,22 +48,45 @@ pub(super) fn open_accounts(client: &mut Client) {
     client.ok(&format!("MSET {}", pairs.join(" ")));
 }
 
+/// The lists between which elements are moved; so many elements they have together.
+pub(super) const HANDS: usize = 3;
+pub(super) const CARDS: usize = 8;
+
+/// What is there before the first `Moves`.
+pub(super) fn open_moves(client: &mut Client) {
+    let cards: Vec<_> = (0..CARDS).map(|card| card.to_string()).collect();
+    client.run(&format!("RPUSH hand:0 {}", cards.join(" ")));
+    client.ok("MSET left 1 right 2");
+}
+
 /// Runs `body` while clients write, one per kind that is named, at least until each has been answered some times.
 /// Clients whose connection ends, or who are refused, try again.
 #[track_caller]
 pub(super) fn under_load<R>(address: SocketAddr, kinds: &[Kind], seed: u64, body: impl FnOnce() -> R) -> R {
+    under_load_of(&|| address, kinds, seed, body).0
+}
+
+/// The same where the primary may be another when they try again. How often they were answered, too.
+#[track_caller]
+pub(super) fn under_load_of<R>(
+    primary: &(impl Fn() -> SocketAddr + Sync),
+    kinds: &[Kind],
+    seed: u64,
+    body: impl FnOnce() -> R,
+) -> (R, u64) {
     let stop = AtomicBool::new(false);
     let done: Vec<AtomicU64> = kinds.iter().map(|_| AtomicU64::new(0)).collect();
-    std::thread::scope(|scope| {
+    let result = std::thread::scope(|scope| {
         for (number, &kind) in kinds.iter().enumerate() {
             let (stop, done) = (&stop, &done[number]);
             scope.spawn(move || {
                 let mut writer = Writer::new(kind, number, seed);
                 while !stop.load(Ordering::Relaxed) {
-                    let Ok(mut client) = Client::try_connect(address) else {
-                        std::thread::sleep(std::time::Duration::from_millis(2));
+                    let Ok(mut client) = Client::try_connect(primary()) else {
+                        std::thread::sleep(Duration::from_millis(2));
                         continue;
                     };
+                    client.set_timeout(PATIENCE);
                     while !stop.load(Ordering::Relaxed) && writer.write(&mut client) {
                         done.fetch_add(1, Ordering::Relaxed);
                     }
@@ -80,10 +105,15 @@ pub(super) fn under_load<R>(address: SocketAddr, kinds: &[Kind], seed: u64, body
         let result = body();
         drop(over);
         result
-    })
+    });
+    (result, done.iter().map(|count| count.load(Ordering::Relaxed)).sum())
 }
 
-struct Over<'a>(&'a AtomicBool);
+/// A server that says nothing for so long is given up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Tells threads to stop, also when a test fails.
+pub(super) struct Over<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
@@ -97,6 +127,8 @@ struct Writer {
     name: usize,
     random: Random,
     generator: Generator,
+    /// Numbers grow from one run to the next, if their seeds do.
+    first: u64,
     number: u64,
 }
 
@@ -104,7 +136,14 @@ impl Writer {
     fn new(kind: Kind, name: usize, seed: u64) -> Writer {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let random = Random::new(seed.wrapping_mul(1000).wrapping_add(name as u64));
-        Writer { kind, name, random, generator: Generator::new(now), number: 0 }
+        Writer {
+            kind,
+            name,
+            random,
+            generator: Generator::new(now),
+            first: (seed % (1 << 20)) << 24,
+            number: 0,
+        }
     }
 
     /// Writes something, and reads what is said to it; false if it was refused, or the connection is gone.
@@ -119,7 +158,10 @@ impl Writer {
         let mut is_good = true;
         for _ in &requests {
             match client.try_read() {
-                Ok(Value::Error(_)) if self.kind != Kind::Wild => is_good = false,
+                // Whoever does anything is refused much; not by a replica, though.
+                Ok(Value::Error(text)) if self.kind != Kind::Wild || text.starts_with(b"READONLY") => {
+                    is_good = false;
+                }
                 Ok(_) => {}
                 Err(_) => return false,
             }
@@ -160,6 +202,7 @@ impl Writer {
                 .into()
             }
             Kind::Several => several(random, name, number),
+            Kind::Moves => moves(random, self.first + number),
             Kind::ShortLived => {
                 let key = random.below(200);
                 let life = 1 + random.below(80);
@@ -180,6 +223,19 @@ impl Writer {
                 ]
             }
         }
+    }
+}
+
+/// What goes from one key to another.
+fn moves(random: &mut Random, number: u64) -> Vec<String> {
+    let swap = ["MULTI", "RENAME left spare", "RENAME right left", "RENAME spare right", "EXEC"];
+    match random.below(3) {
+        0 => {
+            let (from, to) = (random.below(HANDS), random.below(HANDS));
+            vec![format!("LMOVE hand:{from} hand:{to} LEFT RIGHT")]
+        }
+        1 => swap.map(str::to_owned).into(),
+        _ => vec![format!("SET next {number}"), "RENAME next last".to_owned()],
     }
 }
 

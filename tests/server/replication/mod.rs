@@ -9,16 +9,21 @@
 //! * `waits`: WAIT.
 //! * `tokens`: WAITTOKEN on a primary, WAITFOR on its replicas: who waits reads what it wrote.
 //! * `kills`: servers that are killed at random moments.
+//! * `stages`: servers that are killed and frozen at each stage of the link.
+//! * `chaos`: all faults there are, in random rounds.
 //!
 //! `RINGWARD_REPLICATION_ROUNDS` is how many random rounds there are of cuts and kills.
 
+mod chaos;
 mod full;
 mod kills;
 mod load;
 mod proxy;
+mod readers;
 mod resume;
 mod roles;
 mod rules;
+mod stages;
 mod tokens;
 mod tutorial;
 mod waits;
@@ -27,7 +32,7 @@ mod whole;
 use std::net::SocketAddr;
 
 use super::harness::{eventually, number_from_env, Client, Server};
-use super::persistence::{assert_alike, info, kill, Home};
+use super::persistence::{assert_alike, info, kill, serving, Home};
 
 /// A server with its folder, that may be ended and started again with the same arguments.
 struct Node {
@@ -41,10 +46,16 @@ impl Node {
     /// Starts one that nobody was before. Snapshots for replicas do not wait for more of them.
     #[track_caller]
     fn start(shards: u16, args: &[&str]) -> Node {
-        let args = ["--repl-diskless-sync-delay", "0"].iter().chain(args).map(|arg| (*arg).to_owned());
-        let mut node = Node { home: Home::new(), shards, args: args.collect(), server: None };
+        let mut node = Node::prepare(shards);
+        node.args =
+            ["--repl-diskless-sync-delay", "0"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
         node.restart();
         node
+    }
+
+    /// One that does not run yet.
+    fn prepare(shards: u16) -> Node {
+        Node { home: Home::new(), shards, args: Vec::new(), server: None }
     }
 
     /// Starts a replica of another.
@@ -59,7 +70,9 @@ impl Node {
     fn restart(&mut self) {
         assert!(self.server.is_none());
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        self.server = Some(self.home.run(self.shards, &args));
+        let server = self.home.start(self.shards, &args).without_signals_of_size().run();
+        serving(&server);
+        self.server = Some(server);
     }
 
     #[track_caller]

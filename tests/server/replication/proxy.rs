@@ -19,6 +19,15 @@ pub(super) enum Which {
     Number(u64),
 }
 
+/// What happens when so much has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The connection is cut.
+    Cut,
+    /// All are frozen.
+    Freeze,
+}
+
 /// A proxy. It ends with its owner, and with it what passes through it.
 pub(super) struct Proxy {
     pub(super) address: SocketAddr,
@@ -37,9 +46,9 @@ struct Shared {
     delay_us: AtomicU64,
     /// Whether a byte is changed in each large piece that a flow brings.
     damage: AtomicBool,
-    /// How many bytes may still pass through those named before one of them is cut.
+    /// How many bytes may still pass through those named before something happens.
     budget: AtomicI64,
-    which: Mutex<Which>,
+    then: Mutex<(Which, Then)>,
     /// Connections are numbered; those below are to be ended.
     ended: AtomicU64,
     next: AtomicU64,
@@ -65,7 +74,7 @@ impl Proxy {
             delay_us: AtomicU64::new(0),
             damage: AtomicBool::new(false),
             budget: AtomicI64::new(NO_CUT),
-            which: Mutex::new(Which::All),
+            then: Mutex::new((Which::All, Then::Cut)),
             ended: AtomicU64::new(0),
             next: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
@@ -84,10 +93,31 @@ impl Proxy {
     /// When so many more bytes have passed through those connections, in both directions, the one that had the last is
     /// cut, in the middle of whatever it is.
     pub(super) fn cut_after(&self, bytes: u64, which: Which) {
-        *self.shared.which.lock().unwrap() = which;
+        self.after(bytes, which, Then::Cut);
+    }
+
+    /// When so many more bytes have passed through those connections, in both directions, nothing passes any more.
+    pub(super) fn freeze_after(&self, bytes: u64, which: Which) {
+        self.after(bytes, which, Then::Freeze);
+    }
+
+    fn after(&self, bytes: u64, which: Which, then: Then) {
+        *self.shared.then.lock().unwrap() = (which, then);
         self.shared.budget.store(bytes as i64, Ordering::SeqCst);
     }
 
+    /// Takes back `cut_after` and `freeze_after`, and what there is of frost, delay and refusal.
+    pub(super) fn heal(&self) {
+        self.shared.budget.store(NO_CUT, Ordering::SeqCst);
+        self.delay(Duration::ZERO);
+        self.close(false);
+        self.freeze(false);
+    }
+
+    /// Whether nothing passes.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.shared.is_frozen.load(Ordering::SeqCst)
+    }
     /// How many were cut by `cut_after`.
     pub(super) fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::SeqCst)
@@ -172,7 +202,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Passes on what comes, until it ends or is to end.
 fn pass(
     mut from: &TcpStream,
-    mut to: &TcpStream,
+    to: &TcpStream,
     is_up: bool,
     number: u64,
     is_control: &AtomicBool,
@@ -220,29 +250,53 @@ fn pass(
         if delay > 0 {
             std::thread::sleep(Duration::from_micros(delay));
         }
-        let is_to_be_cut = is_meant(*shared.which.lock().unwrap());
+        let (which, then) = *shared.then.lock().unwrap();
         let mut allowed = len;
-        if is_to_be_cut && shared.budget.load(Ordering::SeqCst) != NO_CUT {
+        if is_meant(which) && shared.budget.load(Ordering::SeqCst) != NO_CUT {
             let left = shared.budget.fetch_sub(len as i64, Ordering::SeqCst);
             allowed = len.min(left.max(0) as usize);
         }
-        let mut rest = &buffer[..allowed];
-        while !rest.is_empty() {
-            match to.write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if is_ended() {
-                        return;
-                    }
-                }
-                Err(_) => return,
-            }
-        }
-        shared.passed.fetch_add(allowed as u64, Ordering::SeqCst);
-        if allowed < len {
-            shared.budget.store(NO_CUT, Ordering::SeqCst);
-            shared.cuts.fetch_add(1, Ordering::SeqCst);
+        let (now, later) = buffer[..len].split_at(allowed);
+        if !pass_on(to, now, is_ended) {
             return;
         }
+        shared.passed.fetch_add(allowed as u64, Ordering::SeqCst);
+        if later.is_empty() {
+            continue;
+        }
+        shared.budget.store(NO_CUT, Ordering::SeqCst);
+        match then {
+            Then::Cut => {
+                shared.cuts.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            Then::Freeze => {
+                *shared.frozen.lock().unwrap() = Which::All;
+                shared.is_frozen.store(true, Ordering::SeqCst);
+            }
+        }
+        while shared.is_frozen.load(Ordering::SeqCst) && !is_ended() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !pass_on(to, later, is_ended) {
+            return;
+        }
+        shared.passed.fetch_add(later.len() as u64, Ordering::SeqCst);
     }
+}
+
+/// Sends all of it; false if the connection is gone, or is to end.
+fn pass_on(mut to: &TcpStream, mut rest: &[u8], is_ended: impl Fn() -> bool) -> bool {
+    while !rest.is_empty() {
+        match to.write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if is_ended() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    true
 }

@@ -1,8 +1,10 @@
 //! Who follows whom, and what REPLICAOF does in all its circumstances.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::super::harness::process::Port;
 use super::super::harness::{eventually, words, Start, Value};
-use super::load::{open_accounts, under_load, Kind};
+use super::load::{open_accounts, under_load, under_load_of, Kind};
 use super::{assert_converged, Node};
 
 const KINDS: &[Kind] = &[Kind::Several, Kind::Groups, Kind::Money];
@@ -55,6 +57,29 @@ fn a_replica_is_promoted_under_load() {
     primary.follow(replica.address());
     assert_converged(&replica, &[&primary]);
     assert_eq!(primary.client().run("MGET mine c"), Value::Array(vec![Value::bulk("1"), Value::bulk("3")]));
+}
+
+/// The streams are others then, and who comes first needs a snapshot at the moment when they begin.
+#[test]
+fn a_replica_with_other_shards_is_promoted_under_load() {
+    for (round, (old, new)) in [(2, 3), (3, 2), (2, 3), (1, 2)].into_iter().enumerate() {
+        let primary = Node::start(old, &[]);
+        open_accounts(&mut primary.client());
+        let replica = Node::follower(new, primary.address(), &[]);
+        replica.await_up();
+        let is_promoted = AtomicBool::new(false);
+        let address = || match is_promoted.load(Ordering::SeqCst) {
+            false => primary.address(),
+            true => replica.address(),
+        };
+        under_load_of(&address, KINDS, round as u64, || {
+            replica.lead();
+            is_promoted.store(true, Ordering::SeqCst);
+            primary.follow(replica.address());
+            primary.await_up();
+        });
+        assert_converged(&replica, &[&primary]);
+    }
 }
 
 #[test]
@@ -199,4 +224,59 @@ fn the_files_of_a_promoted_replica_have_everything() {
     replica.restart();
     let found = replica.client().run("MGET a b c d e f");
     assert_eq!(found, Value::Array((1..7).map(|n| Value::bulk(n.to_string())).collect()));
+}
+
+/// Nobody is a primary then, until one is told to be it.
+#[test]
+fn rings_are_broken_again() {
+    let (first, second) = pair(2);
+    let third = Node::follower(3, second.address(), &[]);
+    third.await_up();
+    first.client().ok("MSET a 1 b 2 c 3");
+    assert_converged(&first, &[&second, &third]);
+    for (last, leads) in [(&second, &first), (&third, &second), (&third, &third)] {
+        first.follow(last.address());
+        eventually("it takes no writes", || first.client().run("SET x 1").is_error());
+        // Each still has what it had.
+        for node in [&first, &second, &third] {
+            eventually("it has its data", || node.client().run("GET c") == Value::bulk("3"));
+        }
+        leads.lead();
+        leads.client().ok("SET c 3");
+        let others: Vec<&Node> =
+            [&first, &second, &third].into_iter().filter(|node| node.address() != leads.address()).collect();
+        others.iter().for_each(|node| node.follow(leads.address()));
+        assert_converged(leads, &others);
+        // As it was.
+        first.lead();
+        second.follow(first.address());
+        third.follow(second.address());
+        assert_converged(&first, &[&second, &third]);
+    }
+}
+
+#[test]
+fn a_replica_of_a_replica_is_promoted_and_has_one_itself() {
+    for shards in [[2, 2, 2, 2], [2, 3, 2, 1]] {
+        let primary = Node::start(shards[0], &[]);
+        open_accounts(&mut primary.client());
+        let middle = Node::follower(shards[1], primary.address(), &[]);
+        middle.await_up();
+        let chained = Node::follower(shards[2], middle.address(), &[]);
+        chained.await_up();
+        let last = Node::follower(shards[3], chained.address(), &[]);
+        last.await_up();
+        under_load(primary.address(), KINDS, 4, || {
+            let offset = primary.count("master_repl_offset");
+            eventually("something is written", || last.count("slave_repl_offset") > offset + 5_000);
+            chained.lead();
+        });
+        chained.client().ok("MSET a 1 b 2 c 3");
+        assert_converged(&chained, &[&last]);
+        assert_converged(&primary, &[&middle]);
+        middle.follow(chained.address());
+        primary.follow(middle.address());
+        assert_converged(&chained, &[&last, &middle, &primary]);
+        assert_eq!(primary.client().run("GET c"), Value::bulk("3"));
+    }
 }

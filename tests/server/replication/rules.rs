@@ -207,3 +207,33 @@ fn requests_of_the_protocol_that_nobody_sends() {
     primary.client().ok("MSET a 1 b 2");
     assert_converged(&primary, &[&replica]);
 }
+
+#[test]
+fn a_replica_without_room_on_its_disk() {
+    let primary = Node::start(2, &["--rdbcompression", "no"]);
+    let mut client = primary.client();
+    client.ok(&format!("SET big {}", "b".repeat(300_000)));
+    let mut replica = Node::start(2, &["--appendonly", "yes"]);
+    replica.client().ok("SET own 1");
+    // There is no room for the snapshot: it keeps what it had, and tries again.
+    replica.server().limit_file_bytes(Some(20_000));
+    replica.follow(primary.address());
+    eventually("it says so", || replica.server().log().contains("cannot store the snapshot"));
+    assert_eq!(replica.client().run("GET own"), Value::bulk("1"));
+    replica.server().limit_file_bytes(None);
+    assert_converged(&primary, &[&replica]);
+    replica.await_files();
+    // There is none for the stream: it goes on without, and has all in its files when there is room again.
+    replica.server().limit_file_bytes(Some(1));
+    client.ok(&format!("MSET a 1 b 2 c {}", "c".repeat(10_000)));
+    eventually("its files are behind", || replica.info("aof_last_write_status") == "err");
+    assert_converged(&primary, &[&replica]);
+    replica.server().limit_file_bytes(None);
+    eventually("they are not any more", || replica.info("aof_last_write_status") == "ok");
+    eventually("all is written", || replica.info("aof_buffer_length") == "0");
+    replica.kill();
+    replica.args = ["--appendonly", "yes"].map(str::to_owned).to_vec();
+    replica.restart();
+    assert_eq!(replica.client().run("MGET a b"), primary.client().run("MGET a b"));
+    assert_eq!(replica.client().run("STRLEN c"), Value::Int(10_000));
+}
