@@ -132,7 +132,8 @@ pub(crate) fn noise(rng: &mut Prng, unique: u64, may_flush: bool) -> Vec<String>
     let key = |rng: &mut Prng, kind: &str| format!("{kind}{}", rng.below(6));
     let number = unique.to_string();
     let small = rng.below(8).to_string();
-    let long = "x".repeat(1 + rng.below(if rng.below(40) == 0 { 6000 } else { 40 }) as usize);
+    let long_max = if rng.below(40) == 0 { 6000 } else { 40 };
+    let long = "x".repeat(1 + rng.below(long_max) as usize);
     let (string, list, set) = (key(rng, "s"), key(rng, "l"), key(rng, "t"));
     let (hash, zset) = (key(rng, "h"), key(rng, "z"));
     let any = [&string, &list, &set, &hash, &zset][rng.below(5) as usize].clone();

@@ -165,7 +165,7 @@ impl Settings {
 
     /// The configuration of a node as it is started first.
     pub(crate) fn configuration(&self) -> Config {
-        let asker = Asker { is_local: true, is_loading: true };
+        let asker = Asker { is_local: true, is_loading: false };
         let pairs: Vec<(&[u8], &[u8])> =
             self.directives.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let mut config = Config::default().set(&pairs, asker).expect("values that can be set");
