@@ -217,7 +217,8 @@ fn cluster_nodes_become_one_and_show_no_half_transaction() {
     }
     let from = number_from_env("SIM_FROM").unwrap_or(1);
     let minutes = number_from_env("SIM_MINUTES");
-    let count = number_from_env("SIM_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else { CLUSTER_SEEDS });
+    let count =
+        number_from_env("SIM_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else { CLUSTER_SEEDS });
     println!("SIM_FROM={from} SIM_SEEDS={count}");
     let start = Instant::now();
     let limit = minutes.map(|minutes| Duration::from_secs(60 * minutes));

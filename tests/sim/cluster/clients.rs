@@ -29,10 +29,22 @@ pub(crate) enum Role {
 pub(crate) enum Asked {
     /// Nothing.
     Plain,
-    Write { group: usize, number: u64, data: u64 },
-    Read { group: usize, data: u64, floor: u64 },
+    Write {
+        group: usize,
+        number: u64,
+        data: u64,
+    },
+    Read {
+        group: usize,
+        data: u64,
+        floor: u64,
+    },
     /// WAIT 1: if it is answered with one or more, the only follower of the node has these.
-    Wait { written: Vec<(usize, u64)>, follower: usize, data: u64 },
+    Wait {
+        written: Vec<(usize, u64)>,
+        follower: usize,
+        data: u64,
+    },
     /// Something that the trace is to tell.
     Order(String),
     /// Something that somebody waits for.
@@ -42,7 +54,6 @@ pub(crate) enum Asked {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) number: usize,
     pub(crate) role: Role,
     pub(crate) node: usize,
     pub(crate) wire: Option<WireId>,
@@ -56,9 +67,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, role: Role) -> Client {
+    pub(crate) fn new(role: Role) -> Client {
         Client {
-            number,
             role,
             node: 0,
             wire: None,
@@ -89,7 +99,11 @@ impl Client {
 
     /// Sends what there is room for, and reads some of what has come: the replies to what it has asked, and whether
     /// anything moved. None if the connection is gone.
-    pub(crate) fn exchange(&mut self, world: &mut Surroundings, max: usize) -> Option<(Vec<(Asked, Value)>, bool)> {
+    pub(crate) fn exchange(
+        &mut self,
+        world: &mut Surroundings,
+        max: usize,
+    ) -> Option<(Vec<(Asked, Value)>, bool)> {
         let wire = self.wire?;
         let sent = world.net.send(wire, Side::Dialer, self.to_send.make_contiguous()).unwrap_or(0);
         self.to_send.drain(..sent);

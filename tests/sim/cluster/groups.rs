@@ -168,7 +168,11 @@ impl Group {
     /// What the node is known to have.
     pub(crate) fn floor(&self, node: usize, data: u64) -> u64 {
         let (floor, of) = self.floors[node];
-        if of == data { floor } else { 0 }
+        if of == data {
+            floor
+        } else {
+            0
+        }
     }
 
     /// Nobody will know what becomes of it.
@@ -204,7 +208,10 @@ impl Group {
         let wanted = if kind == Kind::Same { keys } else { 1 };
         let is_whole = numbers.len() == wanted || self.may_vanish && numbers.len() < wanted;
         if !(is_whole || numbers.is_empty()) || numbers.iter().any(|number| *number != numbers[0]) {
-            return Err(format!("half of a transaction is seen on node {node}: {reply} in {kind:?} {:?}", self.keys));
+            return Err(format!(
+                "half of a transaction is seen on node {node}: {reply} in {kind:?} {:?}",
+                self.keys
+            ));
         }
         let Some(number) = numbers.first().and_then(|number| number.parse::<u64>().ok()) else {
             if floor > 0 && !self.is_deleted && !self.may_vanish {

@@ -525,8 +525,7 @@ impl Process {
             if !is_here || !(everything || world.rng.below(2) == 0) {
                 continue;
             }
-            let SocketState::Travelling(departure) =
-                std::mem::replace(&mut socket.state, SocketState::Live)
+            let SocketState::Travelling(departure) = std::mem::replace(&mut socket.state, SocketState::Live)
             else {
                 continue;
             };
@@ -674,7 +673,8 @@ impl Process {
                 }
                 continue;
             };
-            if !self.sockets[at].sending.is_empty() || matches!(self.sockets[at].state, SocketState::Closing) {
+            if !self.sockets[at].sending.is_empty() || matches!(self.sockets[at].state, SocketState::Closing)
+            {
                 continue;
             }
             self.send_more(at, world);

@@ -95,9 +95,8 @@ impl Cluster {
         };
         let nodes = settings.nodes.len();
         let (may_vanish, is_deleted) = (settings.may_vanish, settings.is_deleted);
-        let groups: Vec<Group> = (0..settings.groups)
-            .map(|at| Group::draw(at, nodes, may_vanish, is_deleted, &mut rng))
-            .collect();
+        let groups: Vec<Group> =
+            (0..settings.groups).map(|at| Group::draw(at, nodes, may_vanish, is_deleted, &mut rng)).collect();
         let build = |(number, &(shards, cores)): (usize, &(u16, u16))| {
             let link_capacity = settings.mail_capacity;
             let build = Build { number, shards, cores, link_capacity, table: table.clone() };
@@ -106,12 +105,13 @@ impl Cluster {
         let machines = settings.nodes.iter().enumerate().map(build).collect();
         let mut roles = Vec::new();
         for writer in 0..settings.writers {
-            roles.push(Role::Writer((0..groups.len()).filter(|at| at % settings.writers == writer).collect()));
+            roles
+                .push(Role::Writer((0..groups.len()).filter(|at| at % settings.writers == writer).collect()));
         }
         roles.extend((0..settings.readers).map(|_| Role::Reader));
         roles.extend((0..settings.noisy).map(|_| Role::Noise));
         roles.extend((0..nodes).map(|_| Role::Operator));
-        let clients = roles.into_iter().enumerate().map(|(number, role)| Client::new(number, role)).collect();
+        let clients = roles.into_iter().map(Client::new).collect();
         let world = Surroundings {
             net: Net::new(settings.wire_capacity, tampering),
             rng,
@@ -356,9 +356,13 @@ impl Cluster {
                 self.world.trace.note(format_args!("node {node} answers {value} to {words}"));
             }
             Asked::Write { group, number, data } => {
-                self.world.trace.note(format_args!("client {at} reads {value} for {number} in group {group}"));
+                self.world
+                    .trace
+                    .note(format_args!("client {at} reads {value} for {number} in group {group}"));
                 let errors = match value {
-                    Value::Array(items) => items.iter().filter(|item| matches!(item, Value::Error(_))).count(),
+                    Value::Array(items) => {
+                        items.iter().filter(|item| matches!(item, Value::Error(_))).count()
+                    }
                     _ => 0,
                 };
                 if errors > 0 {
@@ -373,7 +377,9 @@ impl Cluster {
                 }
             }
             Asked::Read { group, data, floor } => {
-                self.world.trace.note(format_args!("client {at} reads {value} in group {group} of node {node}"));
+                self.world
+                    .trace
+                    .note(format_args!("client {at} reads {value} in group {group} of node {node}"));
                 let is_same = data == self.machines[node].loads;
                 let number = self.groups[group].judge(node, value, if is_same { floor } else { 0 })?;
                 self.counts.read += u64::from(number.is_some());
@@ -383,7 +389,8 @@ impl Cluster {
             }
             Asked::Wait { written, follower, data } => {
                 self.world.trace.note(format_args!("client {at} waited for {value}"));
-                let is_so = self.followers[node].iter().eq([&follower]) && self.machines[follower].loads == data;
+                let is_so =
+                    self.followers[node].iter().eq([&follower]) && self.machines[follower].loads == data;
                 if is_so && matches!(value, Value::Int(1..)) {
                     for (group, number) in written {
                         self.counts.acknowledged += 1;

@@ -99,8 +99,7 @@ impl Net {
     pub(crate) fn open(&mut self, dialer: Place, acceptor: Place) -> WireId {
         let id = self.next;
         self.next += 1;
-        let wire =
-            Wire { places: [dialer, acceptor], ways: Default::default(), is_closed: [false; 2] };
+        let wire = Wire { places: [dialer, acceptor], ways: Default::default(), is_closed: [false; 2] };
         self.wires.insert(id, wire);
         id
     }
@@ -214,9 +213,9 @@ impl Net {
 
     /// Whether something is on its way that would arrive.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.wires.iter().all(|(&id, wire)| {
-            self.is_stalled(id) || wire.ways.iter().all(|way| way.bytes.is_empty())
-        })
+        self.wires
+            .iter()
+            .all(|(&id, wire)| self.is_stalled(id) || wire.ways.iter().all(|way| way.bytes.is_empty()))
     }
 }
 

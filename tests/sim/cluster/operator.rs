@@ -219,9 +219,8 @@ impl Cluster {
         let mut why = String::new();
         while self.world.now.mono.0 < until {
             for node in 0..count {
-                if self.clients.iter().all(|client| client.role != Role::Operator || client.wire.is_none()) {
-                    self.world.trace.note(format_args!("nobody is there to give orders"));
-                }
+                // One that was told to stop may have done so only now.
+                self.start(node)?;
                 let info = self.info(node)?;
                 self.give_orders(node, above[node], &info);
             }

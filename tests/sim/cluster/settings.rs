@@ -102,7 +102,8 @@ impl Settings {
             nodes.iter_mut().for_each(|node| *node = (shards, node.1.min(shards)));
         }
         let events: Vec<Event> = EVENTS.iter().copied().filter(|_| rng.below(2) == 0).collect();
-        let pick = |rng: &mut Prng, values: &[&str]| values[rng.below(values.len() as u64) as usize].to_owned();
+        let pick =
+            |rng: &mut Prng, values: &[&str]| values[rng.below(values.len() as u64) as usize].to_owned();
         let password = (rng.below(4) == 0).then(|| "secret".to_owned());
         let has_files = rng.below(2) == 0;
         let has_limit = rng.below(6) == 0;
@@ -117,7 +118,10 @@ impl Settings {
             ("min-replicas-to-write".to_owned(), pick(rng, &["0", "0", "0", "1"])),
             ("min-replicas-max-lag".to_owned(), "3".to_owned()),
             ("shutdown-timeout".to_owned(), "1".to_owned()),
-            ("client-output-buffer-limit".to_owned(), pick(rng, &["replica 256mb 64mb 60", "replica 20kb 0 0"])),
+            (
+                "client-output-buffer-limit".to_owned(),
+                pick(rng, &["replica 256mb 64mb 60", "replica 20kb 0 0"]),
+            ),
             ("appendonly".to_owned(), if has_files { "yes" } else { "no" }.to_owned()),
             ("appendfsync".to_owned(), pick(rng, &["always", "everysec", "no"])),
         ];
@@ -127,7 +131,10 @@ impl Settings {
         }
         if has_limit {
             directives.push(("maxmemory".to_owned(), pick(rng, &["300kb", "600kb", "1mb"])));
-            directives.push(("maxmemory-policy".to_owned(), pick(rng, &["allkeys-random", "allkeys-lru", "volatile-ttl"])));
+            directives.push((
+                "maxmemory-policy".to_owned(),
+                pick(rng, &["allkeys-random", "allkeys-lru", "volatile-ttl"]),
+            ));
         }
         Settings {
             nodes,
