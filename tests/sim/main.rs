@@ -30,7 +30,8 @@ use cluster::{Cluster, Counts, Tampering};
 use mesh::{Attempts, Sabotage};
 use ringward::base::prng::Prng;
 use ringward::command::Table;
-use trace::Trace;
+use trace::{Logged, Trace};
+use tracing_subscriber::layer::SubscriberExt;
 use world::{Settings, World, START_MS};
 
 /// How many seeds `cargo test` plays.
@@ -210,6 +211,7 @@ fn cluster_nodes_become_one_and_show_no_half_transaction() {
     let table = table();
     if let Some(seed) = number_from_env("SIM_SEED") {
         println!("SIM_SEED={seed}");
+        let _logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(Logged));
         let counts =
             play_cluster(seed, &table, None, true).unwrap_or_else(|error| panic!("SIM_SEED={seed}: {error}"));
         println!("{counts:?}");
