@@ -341,9 +341,9 @@ impl Cluster {
         let streams = above.iter().position(Option::is_none).map_or(0, |at| self.settings.nodes[at].0);
         let links = |above: &Option<usize>| above.map_or(0, |at| 1 + self.settings.nodes[at].0.max(streams));
         let wanted: u16 = above.iter().map(links).sum();
-        let found = self.world.net.links().len();
-        if found != usize::from(wanted) {
-            return Err(format!("there are {found} links, and {wanted} are needed"));
+        let links = self.world.net.links();
+        if links.len() != usize::from(wanted) {
+            return Err(format!("there are links {links:?}, and {wanted} are needed"));
         }
         for machine in &self.machines {
             machine.check_rest(0)?;
