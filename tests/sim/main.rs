@@ -271,11 +271,9 @@ fn cluster_seeds_that_once_failed_hold() {
 #[test]
 fn cluster_mistakes_that_are_planted_are_found() {
     let table = table();
-    for (tampering, words) in [
-        (Tampering::Unannounced, "half of a transaction"),
-        (Tampering::Dropped, "the data differs"),
-        (Tampering::EarlyAck, "and has"),
-    ] {
+    for (tampering, words) in
+        [(Tampering::Unannounced, "half of a transaction"), (Tampering::Dropped, "the data differs")]
+    {
         let found = (0..CLUSTER_CANARY_SEEDS).find_map(|seed| {
             let error = play_cluster(seed, &table, Some(tampering), false).err()?;
             error.contains(words).then_some((seed, error))

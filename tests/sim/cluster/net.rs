@@ -59,8 +59,6 @@ pub(crate) enum Tampering {
     Unannounced,
     /// A record is as good as left out.
     Dropped,
-    /// Replicas seem to have applied more than they have.
-    EarlyAck,
 }
 
 /// See the module.
@@ -224,7 +222,6 @@ fn tamper(tampering: Tampering, side: Side, bytes: &mut [u8]) -> usize {
     let looked_for: &[u8] = match (tampering, side) {
         (Tampering::Unannounced, Side::Acceptor) => b"#TXN:",
         (Tampering::Dropped, Side::Acceptor) => b"\r\nAPPEND\r\n",
-        (Tampering::EarlyAck, Side::Dialer) => b"\r\nAT\r\n",
         _ => return 0,
     };
     let found = |at: &usize| bytes[*at..].starts_with(looked_for);
@@ -234,14 +231,6 @@ fn tamper(tampering: Tampering, side: Side, bytes: &mut [u8]) -> usize {
             Tampering::Unannounced => bytes[at + 1..at + 4].copy_from_slice(b"XXX"),
             // A command that changes nothing, whatever it is given.
             Tampering::Dropped => bytes[at + 2..at + 8].copy_from_slice(b"GETBIT"),
-            Tampering::EarlyAck => {
-                let mut is_first = true;
-                let positions = bytes[at + looked_for.len()..].iter_mut().skip_while(|byte| **byte != b'\n');
-                for byte in positions.skip(1).take_while(|byte| **byte != b'\r') {
-                    let digit = std::mem::replace(&mut is_first, *byte == b',');
-                    *byte += u8::from(digit && (b'1'..b'9').contains(byte));
-                }
-            }
         }
     }
     places.len()
