@@ -12,6 +12,7 @@
 //! says what they mean, `checker` looks for an order that explains the replies. What is not simulated is `runtime`.
 
 mod checker;
+mod cluster;
 mod history;
 mod mesh;
 mod model;
@@ -25,10 +26,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use checker::Verdict;
+use cluster::{Cluster, Counts, Tampering};
 use mesh::{Attempts, Sabotage};
 use ringward::base::prng::Prng;
 use ringward::command::Table;
-use trace::Trace;
+use trace::{Logged, Trace};
+use tracing_subscriber::layer::SubscriberExt;
 use world::{Settings, World, START_MS};
 
 /// How many seeds `cargo test` plays.
@@ -36,6 +39,13 @@ const SEEDS: u64 = 300;
 
 /// Seeds that once failed: `seed # what it found`.
 const SEEDS_THAT_FAILED: &str = include_str!("seeds.txt");
+
+/// The same of the cluster.
+const CLUSTER_SEEDS: u64 = 100;
+const CLUSTER_SEEDS_THAT_FAILED: &str = include_str!("cluster/seeds.txt");
+
+/// Within so many seeds a mistake that is planted is to be found.
+const CLUSTER_CANARY_SEEDS: u64 = 300;
 
 /// What a seed came to.
 struct Played {
@@ -80,8 +90,11 @@ fn play_safely(
     sabotage: Option<Sabotage>,
     is_shown: bool,
 ) -> Result<Played, String> {
-    let played = std::panic::catch_unwind(AssertUnwindSafe(|| play(seed, table, sabotage, is_shown)));
-    played.unwrap_or_else(|panic| {
+    safely(|| play(seed, table, sabotage, is_shown))
+}
+
+fn safely<T>(play: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format!("panic: {}", text.unwrap_or("without words")))
@@ -101,6 +114,10 @@ fn must_hold(seed: u64, table: &Arc<Table>) -> Played {
 fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+fn seeds_of(lines: &str) -> impl Iterator<Item = u64> + use<'_> {
+    lines.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok())
 }
 
 #[test]
@@ -165,9 +182,104 @@ fn a_seed_always_plays_the_same() {
 #[test]
 fn seeds_that_once_failed_hold() {
     let table = table();
-    let seeds = SEEDS_THAT_FAILED.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
-    for seed in seeds {
+    for seed in seeds_of(SEEDS_THAT_FAILED) {
         must_hold(seed, &table);
+    }
+}
+
+/// Plays a seed of the cluster, where a panic is a failure, too.
+fn play_cluster(
+    seed: u64,
+    table: &Arc<Table>,
+    tampering: Option<Tampering>,
+    is_shown: bool,
+) -> Result<Counts, String> {
+    safely(|| Cluster::new(seed, table, tampering, Trace::new(is_shown))?.run())
+}
+
+fn cluster_must_hold(seed: u64, table: &Arc<Table>) -> Counts {
+    play_cluster(seed, table, None, false).unwrap_or_else(|error| {
+        println!("SIM_SEED={seed} of the cluster fails; what happens in it:");
+        let again = play_cluster(seed, table, None, true).err();
+        assert_eq!(again.as_ref(), Some(&error), "the second time it went otherwise");
+        panic!("SIM_SEED={seed} cargo test --test sim cluster: {error}");
+    })
+}
+
+#[test]
+fn cluster_nodes_become_one_and_show_no_half_transaction() {
+    let table = table();
+    if let Some(seed) = number_from_env("SIM_SEED") {
+        println!("SIM_SEED={seed}");
+        let _logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(Logged));
+        let counts =
+            play_cluster(seed, &table, None, true).unwrap_or_else(|error| panic!("SIM_SEED={seed}: {error}"));
+        println!("{counts:?}");
+        return;
+    }
+    let from = number_from_env("SIM_FROM").unwrap_or(1);
+    let minutes = number_from_env("SIM_MINUTES");
+    let count =
+        number_from_env("SIM_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else { CLUSTER_SEEDS });
+    println!("SIM_FROM={from} SIM_SEEDS={count}");
+    let start = Instant::now();
+    let limit = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let goes_on = number_from_env("SIM_SURVEY").is_some();
+    let (mut seeds, mut failed) = (0u64, 0u64);
+    let mut total = Counts::default();
+    while seeds < count && limit.is_none_or(|limit| start.elapsed() < limit) {
+        let seed = from.wrapping_add(seeds);
+        seeds += 1;
+        if !goes_on {
+            total += cluster_must_hold(seed, &table);
+            continue;
+        }
+        match play_cluster(seed, &table, None, false) {
+            Ok(counts) => total += counts,
+            Err(error) => {
+                failed += 1;
+                println!("SIM_SEED={seed}: {error}");
+            }
+        }
+    }
+    println!("{seeds} seeds, {total:?}, {:.1?}", start.elapsed());
+    assert_eq!(failed, 0, "seeds that failed");
+    if seeds >= CLUSTER_SEEDS {
+        assert!(total.written > 0 && total.read > 0 && total.acknowledged > 0, "{total:?}");
+    }
+}
+
+#[test]
+fn cluster_seeds_always_play_the_same() {
+    let table = table();
+    let from = u64::from(std::process::id()) << 20;
+    for seed in from..from + 3 {
+        let hash = || cluster_must_hold(seed, &table).trace_hash;
+        assert_eq!(hash(), hash(), "SIM_SEED={seed}");
+    }
+}
+
+#[test]
+fn cluster_seeds_that_once_failed_hold() {
+    let table = table();
+    for seed in seeds_of(CLUSTER_SEEDS_THAT_FAILED) {
+        cluster_must_hold(seed, &table);
+    }
+}
+
+/// The canaries of the cluster.
+#[test]
+fn cluster_mistakes_that_are_planted_are_found() {
+    let table = table();
+    for (tampering, words) in
+        [(Tampering::Unannounced, "half of a transaction"), (Tampering::Dropped, "the data differs")]
+    {
+        let found = (0..CLUSTER_CANARY_SEEDS).find_map(|seed| {
+            let error = play_cluster(seed, &table, Some(tampering), false).err()?;
+            error.contains(words).then_some((seed, error))
+        });
+        let (seed, error) = found.unwrap_or_else(|| panic!("{tampering:?}, and nothing was noticed"));
+        println!("{tampering:?}: seed {seed}: {error}");
     }
 }
 

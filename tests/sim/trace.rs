@@ -40,3 +40,20 @@ impl Trace {
         self.hash.0
     }
 }
+
+/// Shows what the nodes log.
+pub(crate) struct Logged;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Logged {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        event.record(&mut Logged);
+    }
+}
+
+impl tracing::field::Visit for Logged {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            println!("    log: {value:?}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ use crate::workload::{Plan, Planned, Script, Swarm};
 
 /// A counter that goes on by one microsecond at each look.
 #[derive(Clone, Debug, Default)]
-struct Count(Rc<Cell<u64>>);
+pub(crate) struct Count(Rc<Cell<u64>>);
 
 impl Ticks for Count {
     fn ticks(&self) -> u64 {

@@ -75,7 +75,10 @@ enum Stop {
         is_begun: bool,
     },
     /// Everything goes to the disk.
-    Flushing,
+    Flushing {
+        /// Cores that have not said that it is there.
+        missing: u16,
+    },
 }
 
 /// The conductor's jobs: the manifest, and the removal of what is needless.
@@ -760,18 +763,21 @@ impl<T: Ticks> Host<T> {
     }
 
     fn stop_all(&mut self) {
-        if let Some(conducting) = &mut self.persist.conducting {
-            conducting.stop = Stop::Flushing;
-            conducting.missing = self.cores;
+        let missing = self.cores;
+        let Some(conducting) = &mut self.persist.conducting else { return };
+        // Whoever asks once more is waiting for the same.
+        if !matches!(conducting.stop, Stop::Flushing { .. }) {
+            conducting.stop = Stop::Flushing { missing };
+            self.tell_all(|| PersistMail::Stop);
         }
-        self.tell_all(|| PersistMail::Stop);
     }
 
     /// A core has everything on the disk.
     pub(super) fn conduct_stopped(&mut self) {
         let Some(conducting) = &mut self.persist.conducting else { return };
-        conducting.missing -= 1;
-        if conducting.missing == 0 {
+        let Stop::Flushing { missing } = &mut conducting.stop else { return };
+        *missing -= 1;
+        if *missing == 0 {
             self.effects.push(Effect::Shutdown);
         }
     }

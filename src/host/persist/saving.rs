@@ -93,7 +93,7 @@ impl<T: Ticks> Host<T> {
         let shard = self.shards[place].id();
         let tag = JobTag { place: place as u16, owner: Owner::Snapshot };
         let files = &mut self.persist.shards[place];
-        debug_assert!(files.save.is_none(), "one save at a time");
+        debug_assert!(cut == Cut::Mark || files.save.is_none(), "one save at a time");
         let (target, name, path): (Target, String, PathBuf) = match cut {
             Cut::Snapshot { id } => {
                 let name = file_name(&self.persist.place.dbfilename, id, shard, self.placement.len() as u16);

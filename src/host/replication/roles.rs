@@ -235,6 +235,10 @@ impl<T: Ticks> Host<T> {
 
     /// Tells core 0 how far this core's streams have come.
     pub(super) fn tell_ends(&mut self) {
+        if !self.replication.is_replica {
+            // What this pass has done so far is in the journals still, and they are ahead of the streams.
+            (0..self.shards.len()).for_each(|place| self.hand_over(place));
+        }
         let mut ends = Vec::new();
         for (place, stream) in self.replication.streams.iter().enumerate() {
             match self.replication.is_replica {
