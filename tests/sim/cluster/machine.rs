@@ -618,7 +618,7 @@ impl Process {
                         socket.is_throttled = is_throttled;
                     }
                 }
-                Effect::Configured => {}
+                Effect::Configured | Effect::Gather(_) => {}
                 Effect::Shutdown => self.is_to_stop = true,
                 Effect::Fail(reason) => *failure = Some(reason),
                 Effect::Rewrite { session } => {
