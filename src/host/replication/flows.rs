@@ -423,12 +423,18 @@ impl<T: Ticks> Host<T> {
     pub(super) fn watch_flows(&mut self) {
         let now = self.now.mono;
         let timeout_us = u64::from(self.config.replication.repl_timeout_secs) * 1_000_000;
-        for at in 0..self.replication.flows.len() {
-            let flow = &mut self.replication.flows[at];
+        let mut silent = Vec::new();
+        for flow in &mut self.replication.flows {
             if flow.is_throttled {
                 flow.heard = now;
             }
             if flow.stage != FlowStage::Stopping && now.since(flow.heard) > timeout_us {
+                silent.push(flow.order.number);
+            }
+        }
+        // One that fails may be gone at once, and others with it.
+        for number in silent {
+            if let Some(at) = self.replication.flows.iter().position(|flow| flow.order.number == number) {
                 self.fail_flow(at, "Timeout receiving from the primary".to_owned());
             }
         }

@@ -218,11 +218,11 @@ impl Cluster {
         let until = self.world.now.mono.0 + CONVERGENCE_US_MAX;
         let mut why = String::new();
         while self.world.now.mono.0 < until {
-            for node in 0..count {
+            for (node, &above) in above.iter().enumerate() {
                 // One that was told to stop may have done so only now.
                 self.start(node)?;
                 let info = self.info(node)?;
-                self.give_orders(node, above[node], &info);
+                self.give_orders(node, above, &info);
             }
             self.pass_and_rest(1_000_000)?;
             why = match self.is_one(&above)? {
