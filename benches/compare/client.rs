@@ -28,6 +28,39 @@ impl Client {
         self.expect(b"+PONG\r\n", 1)
     }
 
+    /// Runs one command and returns its reply: a simple string, an integer, a bulk string, none as "".
+    pub(crate) fn ask(&mut self, words: &[&str]) -> io::Result<String> {
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        self.stream.write_all(request.as_bytes())?;
+        let line = self.line()?;
+        match line.as_bytes().first() {
+            Some(b'+' | b':') => Ok(line[1..].to_owned()),
+            Some(b'$') => {
+                let Ok(len) = line[1..].parse::<usize>() else { return Ok(String::new()) };
+                let mut bytes = vec![0; len + 2];
+                self.stream.read_exact(&mut bytes)?;
+                bytes.truncate(len);
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            _ => Err(io::Error::other(line)),
+        }
+    }
+
+    /// A line without its end, byte by byte: nothing behind it may be taken.
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte)?;
+            line.push(byte[0]);
+        }
+        line.truncate(line.len() - 2);
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
     /// Reads `count` times `reply`.
     fn expect(&mut self, reply: &[u8], count: usize) -> io::Result<()> {
         let mut received = vec![0; reply.len() * count];

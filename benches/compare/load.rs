@@ -32,6 +32,8 @@ pub(crate) struct Load<'a> {
     pub(crate) seconds: u32,
     /// Instead of SET and GET, in equal parts.
     pub(crate) commands: &'a [String],
+    /// Requests per second of each connection; as many as it can if none.
+    pub(crate) rate_per_connection: Option<u64>,
 }
 
 /// What came of it.
@@ -122,7 +124,7 @@ fn size(command: &mut Command, sizes: Sizes) {
 }
 
 fn memtier(path: &Path, port: u16, load: &Load<'_>, cores: &Cores) -> Result<Outcome> {
-    let report = std::env::temp_dir().join(format!("ringward-compare-{}.json", std::process::id()));
+    let report = std::env::temp_dir().join(format!("ringward-compare-{}-{port}.json", std::process::id()));
     let mut command = Command::new(path);
     let words = format!(
         "-s 127.0.0.1 -p {port} --hide-histogram --print-percentiles 50,99,99.9 -t {} -c {} --pipeline {} \
@@ -136,6 +138,9 @@ fn memtier(path: &Path, port: u16, load: &Load<'_>, cores: &Cores) -> Result<Out
     command.args(words.split_whitespace()).arg("--json-out-file").arg(&report);
     if load.commands.is_empty() {
         command.args(["--ratio", &load.ratio.to_string(), "--key-pattern", "R:R"]);
+    }
+    if let Some(rate) = load.rate_per_connection {
+        command.args(["--rate-limiting", &rate.to_string()]);
     }
     for text in load.commands {
         command.args(["--command", text, "--command-ratio", "1", "--command-key-pattern", "R"]);
@@ -168,6 +173,9 @@ fn figure(value: &Value, name: &str) -> Result<f64> {
 fn redis_benchmark(path: &Path, port: u16, load: &Load<'_>, cores: &Cores) -> Result<Outcome> {
     if load.sizes.min != load.sizes.max {
         return Err("redis-benchmark cannot vary the size of values: install memtier_benchmark".into());
+    }
+    if load.rate_per_connection.is_some() {
+        return Err("redis-benchmark cannot limit its rate: install memtier_benchmark".into());
     }
     // It takes a number of requests, not a time. This is about the time on a machine of today.
     let budget = f64::from(load.seconds) * 100_000.0 * load.pipeline.min(5) as f64;

@@ -9,6 +9,8 @@
 //!     cargo bench --bench compare -- --pipelines 16,64 --value-bytes 1-512 --svg chart.svg --json figures.json
 //!     cargo bench --bench compare -- --shards 1,2
 //!     cargo bench --bench compare -- --memory --idle
+//!     cargo bench --bench compare -- --replica --ratio 1:0
+//!     cargo bench --bench compare -- --full-sync --ratio 1:0 --keys 4000000 --value-bytes 450
 //!
 //! It needs memtier_benchmark (on PATH or in $MEMTIER) or, with less to say about latency, redis-benchmark, and
 //! compares with redis-server and valkey-server where it finds them (PATH, $REDIS_SERVER, $VALKEY_SERVER).
@@ -18,6 +20,7 @@ mod client;
 mod load;
 mod machine;
 mod memory;
+mod replication;
 mod report;
 mod server;
 
@@ -54,6 +57,13 @@ struct Options {
     /// Memory per idle connection instead of CPU per request; how many connections.
     #[arg(long, num_args = 0..=1, default_missing_value = "10000")]
     idle: Option<usize>,
+
+    /// Each server also with a replica of its kind, on the load generator's cores.
+    #[arg(long)]
+    replica: bool,
+    /// How long a full synchronization under half load takes, and how far a replica lags, instead of CPU per request.
+    #[arg(long)]
+    full_sync: bool,
 
     /// Requests in flight on a connection.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
@@ -144,7 +154,12 @@ fn run(options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    let comparison = compare(options, &specs)?;
+    let generator = Generator::find(options.memtier.as_deref())?;
+    let client_cores = client_cores(options)?;
+    if options.full_sync {
+        return replication::full_sync(options, &specs, &generator, &client_cores);
+    }
+    let comparison = compare(options, &specs, &generator, &client_cores)?;
     if let Some(path) = &options.json {
         std::fs::write(path, comparison.json())?;
     }
@@ -185,16 +200,31 @@ fn specs(options: &Options) -> Result<Vec<Spec>> {
     Ok(specs)
 }
 
+/// Where the load generator runs.
+fn client_cores(options: &Options) -> Result<Cores> {
+    match (&options.client_cores, options.shards.iter().copied().max()) {
+        (Some(cores), _) => Ok(cores.clone()),
+        (None, Some(shards)) => Ok(Cores::first(shards)),
+        (None, None) => Ok("1".parse()?),
+    }
+}
+
 /// Starts the servers, loads the keys, and measures every scenario; prints each as it is done.
-fn compare(options: &Options, specs: &[Spec]) -> Result<Comparison> {
-    let generator = Generator::find(options.memtier.as_deref())?;
-    let busiest = options.shards.iter().copied().max();
-    let client_cores = match (&options.client_cores, busiest) {
-        (Some(cores), _) => cores.clone(),
-        (None, Some(shards)) => Cores::first(shards),
-        (None, None) => "1".parse()?,
-    };
+fn compare(
+    options: &Options,
+    specs: &[Spec],
+    generator: &Generator,
+    client_cores: &Cores,
+) -> Result<Comparison> {
     let mut servers = Vec::new();
+    // They live as long as those that they follow.
+    let mut replicas = Vec::new();
+    let with_replica = |spec: &Spec| Spec { name: format!("{}+replica", spec.name), ..spec.clone() };
+    let mut all = specs.to_vec();
+    if options.replica {
+        all = specs.iter().flat_map(|spec| [spec.clone(), with_replica(spec)]).collect();
+    }
+    let specs = &all[..];
     for spec in specs {
         let server = Server::start(spec)?;
         if options.command.is_empty() {
@@ -205,10 +235,13 @@ fn compare(options: &Options, specs: &[Spec]) -> Result<Comparison> {
                 &options.command[0],
                 options.keys,
                 options.value_bytes,
-                &client_cores,
+                client_cores,
             )?;
         }
         println!("{:12} cores {}: {}", spec.name, spec.cores, spec.command.join(" "));
+        if options.replica && servers.len() % 2 == 1 {
+            replicas.push(Server::start_replica(spec, client_cores, &server)?);
+        }
         servers.push(server);
     }
     println!(
@@ -229,12 +262,13 @@ fn compare(options: &Options, specs: &[Spec]) -> Result<Comparison> {
                 sizes: options.value_bytes,
                 seconds: options.seconds,
                 commands: &options.command,
+                rate_per_connection: None,
             };
             let mut scenario = Scenario { pipeline, connections, samples: vec![vec![]; servers.len()] };
             for round in 0..options.rounds {
                 for turn in 0..servers.len() {
                     let i = if round % 2 == 0 { turn } else { servers.len() - 1 - turn };
-                    let sample = measure(options, &servers[i], &generator, &load, &client_cores)?;
+                    let sample = measure(options, &servers[i], generator, &load, client_cores)?;
                     scenario.samples[i].push(sample);
                 }
             }

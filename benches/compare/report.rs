@@ -105,7 +105,8 @@ pub(crate) fn times(ratio: f64) -> String {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one, or between the two in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

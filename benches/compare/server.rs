@@ -14,6 +14,7 @@ use crate::machine::{self, Cores, CpuTime};
 use crate::{Options, Result};
 
 /// A server as it is to be started.
+#[derive(Clone)]
 pub(crate) struct Spec {
     pub(crate) name: String,
     pub(crate) cores: Cores,
@@ -133,6 +134,25 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts another of the same kind on these cores, and waits until it has what `primary` has.
+    pub(crate) fn start_replica(spec: &Spec, cores: &Cores, primary: &Server) -> Result<Self> {
+        let mut spec = Spec { cores: cores.clone(), ..spec.clone() };
+        if let Some(at) = spec.command.iter().position(|word| word == "--cores") {
+            spec.command[at + 1] = cores.to_string();
+        }
+        let replica = Server::start(&spec)?;
+        let mut client = Client::connect(replica.port)?;
+        client.ask(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()])?;
+        let start = Instant::now();
+        while !client.ask(&["INFO", "replication"])?.contains("master_link_status:up") {
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(format!("the replica of {} does not come", spec.name).into());
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(replica)
+    }
+
     /// Its CPU time so far.
     pub(crate) fn cpu(&self) -> Result<CpuTime> {
         machine::cpu(self.process.id())
@@ -141,6 +161,11 @@ impl Server {
     /// Its resident memory.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         machine::resident_bytes(self.process.id())
+    }
+
+    /// The same, cheaply.
+    pub(crate) fn resident_now(&self) -> Result<u64> {
+        machine::resident_now(self.process.id())
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
