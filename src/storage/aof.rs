@@ -1,7 +1,9 @@
 //! One shard's append-only file: what is written to it and when it is synced.
 //!
-//! At most one write is under way: what is appended meanwhile is the next. With `appendfsync always` it begins as soon
-//! as there is something, and is followed by a sync in the same job (group commit). Otherwise records gather for a
+//! At most one write is under way: what is appended meanwhile is the next. With `appendfsync always` it is followed by
+//! a sync in the same job (group commit). Those whose replies a sync has let go write again a little later: the next
+//! one waits for most of them, up to a part of the time that a sync takes, or each would carry half of them and all
+//! would wait for two. Otherwise records gather for a
 //! moment (`GATHER_BYTES`, `GATHER_US`), since each write wakes up a worker of the kernel's: one for each pass cost
 //! half as much CPU again as the SETs themselves. With `everysec` a sync is begun each second beside the writes; with
 //! `no` none is.
@@ -101,6 +103,8 @@ pub struct Aof {
     queue: Vec<u8>,
     /// Since when its oldest byte waits, as far as `poll` has seen.
     gathers_since: Option<MonoUs>,
+    /// The last write that a sync followed.
+    group: Group,
     /// What was appended after each cut whose increment is not there yet.
     next: VecDeque<Next>,
     /// A base that is to be put into the manifest.
@@ -122,6 +126,15 @@ pub struct Aof {
     barriers: VecDeque<(u64, TxnNumber)>,
     /// Memory of a write that is over.
     spare: Vec<u8>,
+}
+
+/// A write that a sync follows.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    bytes: usize,
+    began: MonoUs,
+    /// How long both took.
+    us: u64,
 }
 
 #[derive(Debug)]
@@ -166,6 +179,9 @@ const GATHER_BYTES: usize = 64 * 1024;
 /// See `GATHER_BYTES`. A process that is killed loses no more than this of what it has answered.
 const GATHER_US: u64 = 1_000;
 
+/// With `always`: a write waits for others no longer than this part of what the last one took with its sync.
+const GROUP_WAIT_PART: u64 = 4;
+
 /// A sync each second.
 const SYNC_EVERY_US: u64 = 1_000_000;
 
@@ -195,6 +211,7 @@ impl Aof {
             increments_bytes: 0,
             queue: Vec::new(),
             gathers_since: None,
+            group: Group { bytes: 0, began: MonoUs(0), us: 0 },
             next: VecDeque::new(),
             commit: None,
             appended: 0,
@@ -376,16 +393,24 @@ impl Aof {
     /// In how many microseconds `poll` will begin a write that it does not begin now, if nothing else happens.
     pub fn us_to_write(&self, now: MonoUs) -> Option<u64> {
         let since = self.gathers_since.filter(|_| matches!(self.work, Work::Idle))?;
-        Some(GATHER_US.saturating_sub(now.since(since)))
+        Some(self.gathering().1.saturating_sub(now.since(since)))
+    }
+
+    /// How many bytes are waited for before a write begins, and how many microseconds at most.
+    fn gathering(&self) -> (usize, u64) {
+        match self.options.policy {
+            SyncPolicy::Always => {
+                (self.group.bytes / 4 * 3, (self.group.us / GROUP_WAIT_PART).min(GATHER_US))
+            }
+            SyncPolicy::EverySecond | SyncPolicy::Never => (GATHER_BYTES, GATHER_US),
+        }
     }
 
     /// Whether what waits has gathered for long enough.
     fn has_gathered(&mut self, now: MonoUs) -> bool {
         let since = *self.gathers_since.get_or_insert(now);
-        self.options.policy == SyncPolicy::Always
-            || self.queue.len() >= GATHER_BYTES
-            || !self.next.is_empty()
-            || now.since(since) >= GATHER_US
+        let (bytes, us) = self.gathering();
+        self.queue.len() >= bytes || !self.next.is_empty() || now.since(since) >= us
     }
 
     /// Whether nothing is under way: no job of its can still come to its end.
@@ -440,11 +465,13 @@ impl Aof {
             }
             self.gathers_since = None;
             let bytes = std::mem::replace(&mut self.queue, std::mem::take(&mut self.spare));
+            let bytes_len = bytes.len();
             let syncs = self.options.policy == SyncPolicy::Always && self.syncs() || flush;
-            self.work = Work::Writing { bytes: bytes.len() as u64, syncs };
+            self.work = Work::Writing { bytes: bytes_len as u64, syncs };
             let mut ops = vec![FileOp::Write { file, offset: self.length, bytes }];
             if syncs {
                 ops.push(FileOp::Sync { file });
+                self.group = Group { bytes: bytes_len, began: now, ..self.group };
             }
             return Some(self.job(Owner::AofWrite, ops));
         }
@@ -589,7 +616,10 @@ impl Aof {
                 return;
             }
             Err(failure) => self.sync_failed(failure, events),
-            Ok(()) if syncs && !self.broken => self.synced = self.written + bytes,
+            Ok(()) if syncs && !self.broken => {
+                self.synced = self.written + bytes;
+                self.group.us = now.since(self.group.began);
+            }
             Ok(()) => {}
         }
         self.written += bytes;
@@ -706,5 +736,38 @@ mod tests {
         let mut aof = opened(SyncPolicy::Always);
         aof.append(&mut b"a".to_vec());
         assert_eq!(written(&mut aof, 0, false), 1);
+    }
+
+    #[test]
+    fn a_group_waits_for_most_of_those_that_wrote_in_the_last_one() {
+        let mut aof = opened(SyncPolicy::Always);
+        let synced = |aof: &mut Aof, now| {
+            let tag = JobTag { place: 0, owner: Owner::AofWrite };
+            let done = Outcome { tag, result: Ok(()), buffer: Vec::new() };
+            aof.done(done, MonoUs(now), &mut Vec::new());
+        };
+        aof.append(&mut vec![0; 100]);
+        assert_eq!(written(&mut aof, 1_000, false), 100);
+        synced(&mut aof, 1_800);
+        assert_eq!(aof.us_to_write(MonoUs(1_800)), None);
+        // The first of the next: less than most of the hundred bytes.
+        aof.append(&mut vec![0; 74]);
+        assert_eq!(written(&mut aof, 1_900, false), 0);
+        assert_eq!(aof.us_to_write(MonoUs(1_900)), Some(800 / GROUP_WAIT_PART));
+        aof.append(&mut vec![0; 1]);
+        assert_eq!(written(&mut aof, 1_950, false), 75);
+        synced(&mut aof, 2_350);
+        // Nobody else comes.
+        aof.append(&mut vec![0; 7]);
+        assert_eq!(written(&mut aof, 3_000, false), 0);
+        assert_eq!(written(&mut aof, 3_000 + 400 / GROUP_WAIT_PART, false), 7);
+        synced(&mut aof, 3_500);
+        aof.append(&mut vec![0; 7]);
+        assert_eq!(written(&mut aof, 3_500, false), 7, "one client waits for nobody");
+        // A sync that takes long does not make others wait as long.
+        synced(&mut aof, 9_000_000);
+        aof.append(&mut vec![0; 1]);
+        assert_eq!(written(&mut aof, 9_000_000, false), 0);
+        assert_eq!(aof.us_to_write(MonoUs(9_000_000)), Some(GATHER_US));
     }
 }
