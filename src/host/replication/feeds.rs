@@ -239,6 +239,15 @@ impl<T: Ticks> Host<T> {
         sessions.into_iter().for_each(|index| self.close(index, true));
     }
 
+    /// A stream is no more, or becomes another: those who are fed from it are let go. Core 0 hears of it here, since
+    /// nothing is known of them any more when their sessions have ended.
+    pub(super) fn let_feeds_go(&mut self, feeds: Vec<Feed>) {
+        for Feed { meeting, session, .. } in feeds {
+            self.close(session, true);
+            self.post(CoreId(0), Rare::Replication(ReplicationMail::FlowLost(meeting)));
+        }
+    }
+
     /// All replicas are let go.
     pub(super) fn end_all_feeds(&mut self) {
         let feeds = self.replication.streams.iter().flat_map(|stream| &stream.feeds);

@@ -186,7 +186,14 @@ impl<T: Ticks> Host<T> {
         // Those of shards that have no stream of their own serve flows that bring nothing but a part.
         let shards: Vec<u16> = self.shards.iter().map(|shard| shard.id().0).collect();
         let streams = &mut self.replication.streams;
-        streams.retain(|stream| stream.number < order.streams || shards.contains(&stream.number));
+        let mut fed = Vec::new();
+        streams.retain_mut(|stream| {
+            let is_kept = stream.number < order.streams || shards.contains(&stream.number);
+            if !is_kept {
+                fed.append(&mut stream.feeds);
+            }
+            is_kept
+        });
         let wanted = shards.into_iter().chain((number < order.streams).then_some(number));
         for wanted in wanted {
             if !streams.iter().any(|stream| stream.number == wanted) {
@@ -212,6 +219,7 @@ impl<T: Ticks> Host<T> {
             is_paused: false,
             order,
         });
+        self.let_feeds_go(fed);
     }
 
     /// Ends all flows. What their sessions are running comes to its end by itself.

@@ -388,6 +388,8 @@ impl<T: Ticks> Host<T> {
         if let Some(session) = old.and_then(|upstream| upstream.link()) {
             self.close(session, true);
         }
+        // Those who have come since the change began follow what ends here.
+        self.end_all_meetings();
         self.tell_replication(|| ReplicationMail::CloseFlows);
         self.tell_replication(|| ReplicationMail::BeReplica);
         self.end_change();
@@ -454,6 +456,8 @@ impl<T: Ticks> Host<T> {
         if let Some(session) = old.and_then(|upstream| upstream.link()) {
             self.close(session, true);
         }
+        // Those who have come since the change began follow what ends here.
+        self.end_all_meetings();
         self.tell_replication(|| ReplicationMail::CloseFlows);
         let inheritance = Inheritance { streams, is_continued, first_number };
         self.tell_replication(|| ReplicationMail::BePrimary(inheritance.clone()));
@@ -464,6 +468,8 @@ impl<T: Ticks> Host<T> {
     pub(super) fn be_primary(&mut self, inheritance: &Inheritance) {
         let capacity = self.backlog_capacity();
         let mut old = std::mem::take(&mut self.replication.streams);
+        let fed = old.iter_mut().flat_map(|stream| stream.feeds.drain(..)).collect();
+        self.let_feeds_go(fed);
         self.replication.is_replica = false;
         self.next_number = inheritance.first_number;
         for place in 0..self.shards.len() {
