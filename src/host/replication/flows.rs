@@ -232,10 +232,25 @@ impl<T: Ticks> Host<T> {
                 self.begin_jobs(part.poll());
             }
         }
+        self.end_collecting();
+        self.end_foreign();
+    }
+
+    /// Ends what collects on core 0, before its link is forgotten.
+    pub(super) fn end_collecting(&mut self) {
         if let Some(collecting) = self.take_collecting() {
             self.end_applier(collecting.applier);
         }
-        self.end_foreign();
+    }
+
+    /// How many sessions there are that apply records and belong to no flow any more.
+    pub(in crate::host) fn stray_appliers(&self) -> usize {
+        let all = self.sessions.iter().flatten().filter(|session| session.replays).count();
+        let conducting = self.replication.conducting.as_ref();
+        let collecting = conducting.and_then(|c| c.upstream.as_ref()?.collecting.as_ref()?.applier);
+        let foreign = conducting.and_then(|c| c.foreign.as_ref()?.applier());
+        let flows = self.replication.flows.iter().filter_map(|flow| flow.applier);
+        all.saturating_sub(flows.chain(collecting).chain(foreign).count())
     }
 
     fn close_link(&mut self, session: Option<u32>) {
@@ -365,6 +380,8 @@ impl<T: Ticks> Host<T> {
                     FlowHead::Stream { raw, offset } => {
                         let at = Position { raw, offset: Offset(offset) };
                         flow.applied = at;
+                        // It does not go on from where it was.
+                        flow.order.at = None;
                         flow.reader = FlowReader::new(ShardId(number), at);
                         return self.hold_stream(place, at);
                     }
@@ -484,9 +501,10 @@ impl<T: Ticks> Host<T> {
             let applier = self.connect_applier();
             let flow = &mut self.replication.flows[at];
             (flow.stage, flow.applier) = (FlowStage::Applying, Some(applier));
-            let (number, position) = (flow.order.number, flow.applied);
+            let (number, position, is_new) = (flow.order.number, flow.applied, flow.order.at.is_none());
             if let Some(stream) = self.replication.streams.iter_mut().find(|stream| stream.number == number) {
-                if stream.raw != position.raw || stream.backlog.is_none() {
+                // What is kept of another history may end at the same number.
+                if is_new || stream.raw != position.raw || stream.backlog.is_none() {
                     stream.backlog = None;
                     stream.raw = position.raw;
                     stream.keep_backlog(capacity);

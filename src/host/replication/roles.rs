@@ -373,6 +373,7 @@ impl<T: Ticks> Host<T> {
         if was_replica {
             self.note_ends(ends);
         }
+        self.end_collecting();
         let Some(conducting) = &mut self.replication.conducting else { return };
         let Some(Order::Follow(address)) = conducting.change.as_ref().and_then(|c| c.order.clone()) else {
             return;
@@ -432,6 +433,7 @@ impl<T: Ticks> Host<T> {
             return self.end_change();
         }
         self.note_ends(ends);
+        self.end_collecting();
         let Some(conducting) = &mut self.replication.conducting else { return };
         let old = conducting.upstream.take();
         let applied: Vec<(u64, u64)> = conducting.applied.to_vec();
