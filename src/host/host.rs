@@ -141,6 +141,8 @@ pub struct Outstanding {
     pub open_parcels: usize,
     /// Calls and parts of transactions that hold or await locks on this core's shards.
     pub jobs: usize,
+    /// Sessions that apply a primary's records and belong to no flow any more.
+    pub stray_appliers: usize,
 }
 
 /// See the module.
@@ -509,6 +511,7 @@ impl<T: Ticks> Host<T> {
             parcels: self.outboxes.iter().map(|outbox| outbox.in_flight as usize).sum(),
             open_parcels: self.outboxes.iter().filter(|outbox| outbox.open.is_some()).count(),
             jobs: self.shards.iter().map(Shard::jobs).sum(),
+            stray_appliers: self.stray_appliers(),
         }
     }
 

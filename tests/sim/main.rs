@@ -41,7 +41,7 @@ const SEEDS: u64 = 300;
 const SEEDS_THAT_FAILED: &str = include_str!("seeds.txt");
 
 /// The same of the cluster.
-const CLUSTER_SEEDS: u64 = 100;
+const CLUSTER_SEEDS: u64 = 70;
 const CLUSTER_SEEDS_THAT_FAILED: &str = include_str!("cluster/seeds.txt");
 
 /// Within so many seeds a mistake that is planted is to be found.

@@ -8,6 +8,8 @@
 //!        -> Streaming (it goes on where it was)
 //! ```
 //!
+//! A node that has more shards than streams has flows that bring nothing but a part: these are `Done` instead.
+//!
 //! Snapshots and streams are sent in pieces that begin with their length. Between two of them there is now and then a
 //! sign of life (`repl-ping-replica-period`), so that the replica notices a flow on which nothing comes any more while
 //! its control link lives. A feed that takes nothing of what it is owed for `repl-timeout` is let go.
@@ -76,6 +78,8 @@ enum FeedStage {
     Attending,
     Sending,
     Streaming,
+    /// It has its part of a snapshot, if it needed one; there is no stream on this flow.
+    Done,
 }
 
 /// A feed that is owed this much is not given more: the rest stays in the backlog.
@@ -197,9 +201,12 @@ impl<T: Ticks> Host<T> {
                     lost.push(feed.session);
                     continue;
                 }
-                feed.stage = FeedStage::Streaming;
+                let (stage, head) = match has_stream {
+                    true => (FeedStage::Streaming, FlowHead::Continue),
+                    false => (FeedStage::Done, FlowHead::Done),
+                };
+                feed.stage = stage;
                 let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
-                let head = if has_stream { FlowHead::Continue } else { FlowHead::Done };
                 head.write(session.replies.writer());
                 mark_dirty(session, feed.session, &mut self.dirty);
             }
@@ -237,6 +244,15 @@ impl<T: Ticks> Host<T> {
         let sessions: Vec<u32> =
             feeds.filter(|feed| feed.meeting == meeting).map(|feed| feed.session).collect();
         sessions.into_iter().for_each(|index| self.close(index, true));
+    }
+
+    /// A stream is no more, or becomes another: those who are fed from it are let go. Core 0 hears of it here, since
+    /// nothing is known of them any more when their sessions have ended.
+    pub(super) fn let_feeds_go(&mut self, feeds: Vec<Feed>) {
+        for Feed { meeting, session, .. } in feeds {
+            self.close(session, true);
+            self.post(CoreId(0), Rare::Replication(ReplicationMail::FlowLost(meeting)));
+        }
     }
 
     /// All replicas are let go.
@@ -311,14 +327,15 @@ impl<T: Ticks> Host<T> {
             if feed.stage != FeedStage::Sending {
                 continue;
             }
-            feed.stage = FeedStage::Streaming;
+            let (stage, head) = match has_stream {
+                true => (FeedStage::Streaming, FlowHead::Stream { raw, offset }),
+                false => (FeedStage::Done, FlowHead::Done),
+            };
+            feed.stage = stage;
             let Some(session) = self.sessions[feed.session as usize].as_deref_mut() else { continue };
             let out = session.replies.writer();
             out.extend_from_slice(b"$0\r\n");
-            match has_stream {
-                true => FlowHead::Stream { raw, offset }.write(out),
-                false => FlowHead::Done.write(out),
-            }
+            head.write(out);
             mark_dirty(session, feed.session, &mut self.dirty);
         }
     }
@@ -464,7 +481,7 @@ impl<T: Ticks> Host<T> {
                 }
                 for feed in &mut stream.feeds {
                     let behind = match feed.stage {
-                        FeedStage::Joined | FeedStage::Attending => 0,
+                        FeedStage::Joined | FeedStage::Attending | FeedStage::Done => 0,
                         FeedStage::Sending | FeedStage::Streaming => raw.saturating_sub(feed.at).min(over),
                     };
                     let limit = OutputBufferLimit { hard_bytes: hard, soft_bytes: soft, ..limit };

@@ -186,7 +186,14 @@ impl<T: Ticks> Host<T> {
         // Those of shards that have no stream of their own serve flows that bring nothing but a part.
         let shards: Vec<u16> = self.shards.iter().map(|shard| shard.id().0).collect();
         let streams = &mut self.replication.streams;
-        streams.retain(|stream| stream.number < order.streams || shards.contains(&stream.number));
+        let mut fed = Vec::new();
+        streams.retain_mut(|stream| {
+            let is_kept = stream.number < order.streams || shards.contains(&stream.number);
+            if !is_kept {
+                fed.append(&mut stream.feeds);
+            }
+            is_kept
+        });
         let wanted = shards.into_iter().chain((number < order.streams).then_some(number));
         for wanted in wanted {
             if !streams.iter().any(|stream| stream.number == wanted) {
@@ -212,6 +219,7 @@ impl<T: Ticks> Host<T> {
             is_paused: false,
             order,
         });
+        self.let_feeds_go(fed);
     }
 
     /// Ends all flows. What their sessions are running comes to its end by itself.
@@ -224,10 +232,25 @@ impl<T: Ticks> Host<T> {
                 self.begin_jobs(part.poll());
             }
         }
+        self.end_collecting();
+        self.end_foreign();
+    }
+
+    /// Ends what collects on core 0, before its link is forgotten.
+    pub(super) fn end_collecting(&mut self) {
         if let Some(collecting) = self.take_collecting() {
             self.end_applier(collecting.applier);
         }
-        self.end_foreign();
+    }
+
+    /// How many sessions there are that apply records and belong to no flow any more.
+    pub(in crate::host) fn stray_appliers(&self) -> usize {
+        let all = self.sessions.iter().flatten().filter(|session| session.replays).count();
+        let conducting = self.replication.conducting.as_ref();
+        let collecting = conducting.and_then(|c| c.upstream.as_ref()?.collecting.as_ref()?.applier);
+        let foreign = conducting.and_then(|c| c.foreign.as_ref()?.applier());
+        let flows = self.replication.flows.iter().filter_map(|flow| flow.applier);
+        all.saturating_sub(flows.chain(collecting).chain(foreign).count())
     }
 
     fn close_link(&mut self, session: Option<u32>) {
@@ -357,6 +380,8 @@ impl<T: Ticks> Host<T> {
                     FlowHead::Stream { raw, offset } => {
                         let at = Position { raw, offset: Offset(offset) };
                         flow.applied = at;
+                        // It does not go on from where it was.
+                        flow.order.at = None;
                         flow.reader = FlowReader::new(ShardId(number), at);
                         return self.hold_stream(place, at);
                     }
@@ -476,9 +501,10 @@ impl<T: Ticks> Host<T> {
             let applier = self.connect_applier();
             let flow = &mut self.replication.flows[at];
             (flow.stage, flow.applier) = (FlowStage::Applying, Some(applier));
-            let (number, position) = (flow.order.number, flow.applied);
+            let (number, position, is_new) = (flow.order.number, flow.applied, flow.order.at.is_none());
             if let Some(stream) = self.replication.streams.iter_mut().find(|stream| stream.number == number) {
-                if stream.raw != position.raw || stream.backlog.is_none() {
+                // What is kept of another history may end at the same number.
+                if is_new || stream.raw != position.raw || stream.backlog.is_none() {
                     stream.backlog = None;
                     stream.raw = position.raw;
                     stream.keep_backlog(capacity);

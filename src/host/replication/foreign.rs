@@ -107,6 +107,11 @@ impl Foreign {
         self.running.is_none()
     }
 
+    /// The session that applies its stream.
+    pub(super) fn applier(&self) -> Option<u32> {
+        self.applier
+    }
+
     /// Nothing more is begun to be applied.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;

@@ -373,6 +373,7 @@ impl<T: Ticks> Host<T> {
         if was_replica {
             self.note_ends(ends);
         }
+        self.end_collecting();
         let Some(conducting) = &mut self.replication.conducting else { return };
         let Some(Order::Follow(address)) = conducting.change.as_ref().and_then(|c| c.order.clone()) else {
             return;
@@ -388,6 +389,8 @@ impl<T: Ticks> Host<T> {
         if let Some(session) = old.and_then(|upstream| upstream.link()) {
             self.close(session, true);
         }
+        // Those who have come since the change began follow what ends here.
+        self.end_all_meetings();
         self.tell_replication(|| ReplicationMail::CloseFlows);
         self.tell_replication(|| ReplicationMail::BeReplica);
         self.end_change();
@@ -430,6 +433,7 @@ impl<T: Ticks> Host<T> {
             return self.end_change();
         }
         self.note_ends(ends);
+        self.end_collecting();
         let Some(conducting) = &mut self.replication.conducting else { return };
         let old = conducting.upstream.take();
         let applied: Vec<(u64, u64)> = conducting.applied.to_vec();
@@ -454,6 +458,8 @@ impl<T: Ticks> Host<T> {
         if let Some(session) = old.and_then(|upstream| upstream.link()) {
             self.close(session, true);
         }
+        // Those who have come since the change began follow what ends here.
+        self.end_all_meetings();
         self.tell_replication(|| ReplicationMail::CloseFlows);
         let inheritance = Inheritance { streams, is_continued, first_number };
         self.tell_replication(|| ReplicationMail::BePrimary(inheritance.clone()));
@@ -464,6 +470,8 @@ impl<T: Ticks> Host<T> {
     pub(super) fn be_primary(&mut self, inheritance: &Inheritance) {
         let capacity = self.backlog_capacity();
         let mut old = std::mem::take(&mut self.replication.streams);
+        let fed = old.iter_mut().flat_map(|stream| stream.feeds.drain(..)).collect();
+        self.let_feeds_go(fed);
         self.replication.is_replica = false;
         self.next_number = inheritance.first_number;
         for place in 0..self.shards.len() {

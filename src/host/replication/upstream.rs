@@ -757,12 +757,12 @@ impl<T: Ticks> Host<T> {
     /// Nothing of the link is under way any more, and what was applied is known: it is tried again in a while.
     pub(super) fn link_has_ended(&mut self) {
         let now = self.now.mono;
+        self.end_collecting();
         self.tell_replication(|| ReplicationMail::CloseFlows);
         let Some(conducting) = &mut self.replication.conducting else { return };
         let (at, offset) = combined(&conducting.applied);
         let id = conducting.history.id;
         let Some(upstream) = &mut conducting.upstream else { return };
-        upstream.collecting = None;
         upstream.applies = false;
         let retry_us = if upstream.is_refused { REFUSED_RETRY_US } else { RETRY_US };
         upstream.state = LinkState::Waiting(MonoUs(now.0 + retry_us));
