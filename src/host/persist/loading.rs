@@ -582,6 +582,8 @@ impl<T: Ticks> Host<T> {
     /// Keys of a snapshot.
     fn take_keys(&mut self, loading: &mut Loading) -> Result<Taken, String> {
         let is_base = matches!(loading.plan.load, Load::OwnLogs(_) | Load::ForeignLogs(_));
+        // What follows in a log or a stream may have made a key live longer; a replica's primary says when one goes.
+        let keeps_expired = is_base || self.replication.is_replica;
         let Loading { reading, summary, loaded_bytes, snapshots_end, .. } = loading;
         let Some(reading) = reading else { return Ok(Taken::Nothing) };
         let Content::Snapshot(reader) = &mut reading.content else { return Ok(Taken::Nothing) };
@@ -617,8 +619,7 @@ impl<T: Ticks> Host<T> {
                     // If there is none it is another core's.
                     if let Some(place) = place {
                         let keyspace = &mut self.shards[place].keyspace;
-                        // What follows in a log may have made a key live longer.
-                        let loaded = match is_base {
+                        let loaded = match keeps_expired {
                             true => key.load_expired_too(keyspace, now),
                             false => key.load(keyspace, now),
                         };

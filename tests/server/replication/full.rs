@@ -1,8 +1,11 @@
 //! A replica that has nothing, or something else, is sent a snapshot, and what was written meanwhile.
 
+use std::time::Duration;
+
 use super::super::harness::{eventually, Random, Value, DEADLINE};
 use super::super::persistence::{assert_alike, fill, SYNCED_AOF};
 use super::load::{accounts, open_accounts, under_load, Kind, MONEY};
+use super::proxy::{Proxy, Which};
 use super::{assert_converged, kill, Node};
 
 /// Something of everything, in several databases.
@@ -211,4 +214,49 @@ fn a_snapshot_of_nothing() {
     primary.client().ok("SET a 1");
     assert_converged(&primary, &[&replica]);
     assert_eq!(replica.client().run("GET a"), Value::bulk("1"));
+}
+
+/// Keys and fields have so long to live when a snapshot begins, which the replica loads when their time has come. The
+/// records that follow made them live for ever, while they did. False if that was too late.
+fn outlive(replica_shards: u16, life_ms: u64) -> bool {
+    let primary = Node::start(2, &["--repl-diskless-sync-delay", "600"]);
+    let mut client = primary.client();
+    client.ok(&format!("SET big {}", "b".repeat(400_000)));
+    let proxy = Proxy::new(primary.address());
+    proxy.freeze_after(100_000, Which::Flows);
+    let replica = Node::follower(replica_shards, proxy.address, &[]);
+    eventually("it waits", || client.run("INFO replication").text().contains("state=wait_bgsave"));
+    for number in 0..8 {
+        client.ok(&format!("SET text:{number} 1 PX {life_ms}"));
+        for (name, expire) in [("hash", "PEXPIRE hash"), ("fields", "HPEXPIRE fields")] {
+            client.run(&format!("HSET {name}:{number} a 1 b 2"));
+            let fields = if name == "fields" { " FIELDS 2 a b" } else { "" };
+            client.run(&format!("{expire}:{number} {life_ms}{fields}"));
+        }
+    }
+    client.ok("CONFIG SET repl-diskless-sync-delay 0");
+    eventually("the snapshot is under way", || proxy.is_frozen());
+    let all_outlive = (0..8).all(|number| {
+        client.run(&format!("APPEND text:{number} 2"));
+        client.run(&format!("HSET hash:{number} c 3"));
+        client.run(&format!("HSET fields:{number} c 3"));
+        let fields = client.run(&format!("HPERSIST fields:{number} FIELDS 2 a b"));
+        let keys = ["text", "hash"].map(|name| client.run(&format!("PERSIST {name}:{number}")));
+        keys == [1, 1].map(Value::Int) && fields.items() == [1, 1].map(Value::Int)
+    });
+    if all_outlive {
+        std::thread::sleep(Duration::from_millis(life_ms));
+        proxy.heal();
+        assert_converged(&primary, &[&replica]);
+        assert_alike(&mut primary.client(), &mut replica.client(), "the replica");
+    }
+    all_outlive
+}
+
+#[test]
+fn what_expires_while_the_snapshot_comes() {
+    for shards in [2, 3] {
+        let mut lives = (0..6).map(|doubled| 1000 << doubled);
+        assert!(lives.any(|life_ms| outlive(shards, life_ms)), "keys are made to live longer in time");
+    }
 }
