@@ -411,10 +411,13 @@ impl Aof {
         if let Some(job) = self.next_work(now, flush) {
             jobs.push(job);
         }
-        let is_due = flush
-            || self.options.policy == SyncPolicy::EverySecond
-                && self.syncs()
-                && now.since(self.synced_at) >= SYNC_EVERY_US;
+        let is_due = match self.options.policy {
+            _ if flush => true,
+            // What was written before each write was synced, or while none was: no write may follow that has it synced.
+            SyncPolicy::Always => self.syncs(),
+            SyncPolicy::EverySecond => self.syncs() && now.since(self.synced_at) >= SYNC_EVERY_US,
+            SyncPolicy::Never => false,
+        };
         // Where it is broken a sync would prove nothing.
         if is_due && self.written > self.synced && self.syncing.is_none() && !self.broken {
             // A job that syncs by itself is under way, or about to be.
@@ -466,6 +469,8 @@ impl Aof {
                 None => ops.extend(make_folder(&self.folder.path)),
             }
             ops.push(FileOp::Create { file, path: self.folder.file(&member) });
+            // The manifest names what is there, whatever a crash leaves of what came before and after.
+            ops.push(FileOp::SyncFolder { path: self.folder.path.clone() });
             let scratch = self.open_number();
             ops.extend(replace(scratch, &self.folder.manifest(), manifest.text()));
             ops.extend(self.file.map(|file| FileOp::Close { file }));
@@ -482,8 +487,10 @@ impl Aof {
             needless = std::mem::take(&mut manifest.history);
         }
         manifest.base = Some(base.clone());
-        let mut ops =
-            vec![FileOp::Rename { from: self.folder.temporary_base(), to: self.folder.file(&base) }];
+        let mut ops = vec![
+            FileOp::Rename { from: self.folder.temporary_base(), to: self.folder.file(&base) },
+            FileOp::SyncFolder { path: self.folder.path.clone() },
+        ];
         let scratch = self.open_number();
         ops.extend(replace(scratch, &self.folder.manifest(), manifest.text()));
         ops.extend(needless.iter().map(|member| FileOp::Remove { path: self.folder.file(member) }));
@@ -549,7 +556,7 @@ impl Aof {
             Work::Clearing => {}
             Work::Committing { manifest, bytes } => {
                 if let Err(failure) = outcome.result {
-                    let renamed_manifest = 5;
+                    let renamed_manifest = 6;
                     // Once the manifest has its new name the base counts, whether or not the old files could go.
                     if failure.step <= renamed_manifest {
                         events.push(AofEvent::Committed(Err(failure)));
