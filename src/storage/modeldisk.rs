@@ -328,7 +328,8 @@ impl ModelDisk {
         }
     }
 
-    fn sync_folder(&mut self, folder: &Path) {
+    /// What has become of the names in a folder is on the disk.
+    pub fn sync_folder(&mut self, folder: &Path) {
         let folder = tidied(folder);
         let changes = std::mem::take(&mut self.name_changes).into_iter();
         let (synced, others) = changes.partition::<Vec<_>, _>(|change| change.is_in(folder));

@@ -2,12 +2,12 @@
 //! when the machine stops says `storage::modeldisk`; here it is decided when it refuses something, and lies.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ringward::base::prng::Prng;
 use ringward::storage::modeldisk::{ModelDisk, UnderWay, EIO, ENOSPC};
 use ringward::storage::op::{FileOp, Job, Outcome};
-use ringward::storage::plan::Folder;
+use ringward::storage::plan::{Folder, Plan};
 use ringward::storage::snapshots::kept;
 
 /// A mistake made on purpose, to see whether it is found.
@@ -63,9 +63,10 @@ impl Disk {
         }
     }
 
-    /// Removes what nothing names.
-    pub(crate) fn remove(&mut self, paths: &[PathBuf]) {
-        paths.iter().for_each(|path| self.model.remove(path));
+    /// Removes what nothing names, as the runtime does it.
+    pub(crate) fn remove_leftovers(&mut self, plan: &Plan) {
+        plan.folders_of_leftovers().iter().for_each(|folder| self.model.sync_folder(folder));
+        plan.leftovers.iter().for_each(|path| self.model.remove(path));
     }
 
     /// Takes a job of a core. A file that it begins with closing is not in use from now on, as with the runtime.

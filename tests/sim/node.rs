@@ -151,7 +151,7 @@ impl Node {
                 disk.make_folder(&made.aof_folder);
             }
             disk.keep(&made.kept);
-            disk.remove(&made.leftovers);
+            disk.remove_leftovers(&made);
             plan = Some(Arc::new(made));
         }
         let mut rng = Prng::new(options.seed);
