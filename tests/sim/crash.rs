@@ -9,6 +9,9 @@
 //! What must be left: with `appendfsync always` whatever was answered; with `everysec` what was answered two seconds
 //! before the stop, or before the disk refused something for the first time; where only snapshots are made, what was
 //! answered before a SAVE that has ended well.
+//!
+//! Not here: a process that is killed after a sync has failed. What the kernel shows to the next one is not on the disk,
+//! and nobody can know. The machine stops there.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
