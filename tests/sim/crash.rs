@@ -278,7 +278,7 @@ impl CrashWorld {
             has_files: true,
             sabotage: None,
         };
-        Node::start(&options, disk, self.now).map_err(|(reason, _)| format!("it does not start: {reason}"))
+        Node::start(&options, disk, self.now).map_err(|reason| format!("it does not start: {reason}"))
     }
 
     /// A core makes a pass, or the disk goes on. What happened to whoever is connected.

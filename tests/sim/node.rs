@@ -138,15 +138,12 @@ impl Node {
     /// A process that starts with what is on the disk.
     ///
     /// # Errors
-    /// It refuses to: for this reason. The disk is as it was.
-    pub(crate) fn start(options: &NodeOptions, mut disk: Disk, now: Now) -> Result<Node, (String, Disk)> {
+    /// It refuses to: for this reason.
+    pub(crate) fn start(options: &NodeOptions, mut disk: Disk, now: Now) -> Result<Node, String> {
         let mut plan = None;
         if options.has_files {
             let plan_options = plan_options(&options.config, options.placement.len() as u16);
-            let made = match Plan::make(disk.folder(), &plan_options) {
-                Ok(made) => made,
-                Err(reason) => return Err((reason, disk)),
-            };
+            let made = Plan::make(disk.folder(), &plan_options)?;
             if options.config.persistence.appendonly {
                 disk.make_folder(&made.aof_folder);
             }

@@ -156,7 +156,7 @@ impl World {
             sabotage,
         };
         let now = Now { unix_us: START_MS * 1000, mono: MonoUs(1_000_000) };
-        let node = Node::start(&options, Disk::default(), now).map_err(|(reason, _)| reason);
+        let node = Node::start(&options, Disk::default(), now);
         let mut world = World {
             node: node.expect("without files it always starts"),
             clients: Vec::new(),
