@@ -1,10 +1,10 @@
 //! A disk in memory that loses what was not synced, for tests and the simulator.
 //!
-//! Each file has the bytes that a reader sees and those that would survive a crash. Between two syncs of a file a part of
-//! what was written may reach the disk, from the first byte up to any other; what was written to two files may do so in
-//! any order. New, changed and removed names may in any order, too, between two syncs of their folder, where a file that
-//! gets another name has at least one of both. A folder is a name in the one that it is in, and what is in it goes with
-//! it. What a sync has confirmed stays.
+//! Each file has the bytes that a reader sees and those that would survive a crash. Between two syncs of a file a part
+//! of what was written may reach the disk, from the first byte up to any other; what was written to two files may do so
+//! in any order. New, changed and removed names may in any order, too, between two syncs of their folder, where a file
+//! that gets another name has at least one of both. A folder is a name in the one that it is in, and what is in it goes
+//! with it. What a sync has confirmed stays.
 //!
 //! A sync that fails loses what it was to sync, and says so only once. What is written to that file behind it is lost,
 //! too: files have no holes.

@@ -1,5 +1,5 @@
-//! A node that is stopped at any moment, in the middle of whatever it does with its disk, and started again from what is
-//! left, with the same number of shards or another: several lives, one after the other.
+//! A node that is stopped at any moment, in the middle of whatever it does with its disk, and started again from what
+//! is left, with the same number of shards or another: several lives, one after the other.
 //!
 //! Clients write to keys of their own (`survival` says why), single commands, commands over several shards and
 //! transactions; now and then, when nothing else is under way, one writes to all keys. What an operation means is known
@@ -10,8 +10,8 @@
 //! before the stop, or before the disk refused something for the first time; where only snapshots are made, what was
 //! answered before a SAVE that has ended well.
 //!
-//! Not here: a process that is killed after a sync has failed. What the kernel shows to the next one is not on the disk,
-//! and nobody can know. The machine stops there.
+//! Not here: a process that is killed after a sync has failed. What the kernel shows to the next one is not on the
+//! disk, and nobody can know. The machine stops there.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

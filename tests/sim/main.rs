@@ -12,8 +12,8 @@
 //! `workload` makes the requests, `model` says what they mean, `checker` looks for an order that explains the replies.
 //!
 //! `crash` has a node that is stopped at any moment and starts again from what its `disk` has kept; `survival` says
-//! what that may be. `cluster` has several nodes. `SIM_SEED` and the others are for their tests, too: `cargo test --test
-//! sim crash`.
+//! what that may be. `cluster` has several nodes. `SIM_SEED` and the others are for their tests, too: `cargo test
+//! --test sim crash`.
 //!
 //! What is not simulated is `runtime`.
 
@@ -349,8 +349,8 @@ fn crash_seeds_always_play_the_same() {
     }
 }
 
-/// Seeds of crashes that do not hold yet. In all of them a sync of one shard's append-only file has failed, and the base
-/// that makes it good was committed while another shard's switch to that cut failed.
+/// Seeds of crashes that do not hold yet. In all of them a sync of one shard's append-only file has failed, and the
+/// base that makes it good was committed while another shard's switch to that cut failed.
 const CRASH_SEEDS_THAT_FAIL: [u64; 6] = [1219, 1490, 2703, 4975, 5812, 5921];
 
 #[test]

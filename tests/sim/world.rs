@@ -1,6 +1,7 @@
 //! A node of several cores and its clients, in one thread: what happens next is drawn from one generator.
 //!
-//! A step is one of these: a core makes a pass of its loop (`node`); a client sends, reads, or hangs up; the clock moves.
+//! A step is one of these: a core makes a pass of its loop (`node`); a client sends, reads, or hangs up; the clock
+//! moves.
 //!
 //! Work comes in *windows*: after some operations everything comes to rest, and what should be over then must be. The
 //! clock moves at rest, and between single commands under way; while a command over several shards is, each of its
