@@ -349,12 +349,12 @@ fn crash_seeds_always_play_the_same() {
     }
 }
 
-/// Seeds of crashes that do not hold yet. In all of them a sync of one shard's append-only file has failed, and the
-/// base that makes it good was committed while another shard's switch to that cut failed.
+/// Seeds of crashes that do not hold yet. In all of them the disk has failed a sync of one append-only file and refused
+/// a switch to another increment; most likely the base that makes the sync good must wait until all have switched.
 const CRASH_SEEDS_THAT_FAIL: [u64; 6] = [1219, 1490, 2703, 4975, 5812, 5921];
 
 #[test]
-#[ignore = "a base that makes a failed sync good does not wait until all shards have switched"]
+#[ignore = "with a failed sync and a failed switch in one life something is lost: not fixed yet"]
 fn crash_seeds_with_two_faults_at_once_hold() {
     let table = table();
     for seed in CRASH_SEEDS_THAT_FAIL {
