@@ -459,7 +459,7 @@ fn plan(config: &Config, shards: u16) -> Result<Plan, Refusal> {
         })?;
     }
     folder::keep(Path::new("."), &plan.kept).map_err(Refusal::Start)?;
-    folder::remove_leftovers(&plan.leftovers);
+    folder::remove_leftovers(&plan);
     Ok(plan)
 }
 

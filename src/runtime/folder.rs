@@ -166,9 +166,16 @@ pub fn keep(folder: &Path, names: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes what nothing names.
-pub fn remove_leftovers(leftovers: &[std::path::PathBuf]) {
-    for path in leftovers {
+/// Removes what nothing names, once what is named instead is on the disk: whoever gave it its name may have been killed
+/// before it was.
+pub fn remove_leftovers(plan: &Plan) {
+    for folder in plan.folders_of_leftovers() {
+        if let Err(error) = File::open(&folder).and_then(|folder| folder.sync_all()) {
+            tracing::warn!("Can't sync {}: {error}. What is left over stays", folder.display());
+            return;
+        }
+    }
+    for path in &plan.leftovers {
         let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
         match removed {
             Ok(()) => tracing::info!("Removed {}, which was left over", path.display()),

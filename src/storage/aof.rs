@@ -436,10 +436,13 @@ impl Aof {
         if let Some(job) = self.next_work(now, flush) {
             jobs.push(job);
         }
-        let is_due = flush
-            || self.options.policy == SyncPolicy::EverySecond
-                && self.syncs()
-                && now.since(self.synced_at) >= SYNC_EVERY_US;
+        let is_due = match self.options.policy {
+            _ if flush => true,
+            // What was written before each write was synced, or while none was: no write may follow that has it synced.
+            SyncPolicy::Always => self.syncs(),
+            SyncPolicy::EverySecond => self.syncs() && now.since(self.synced_at) >= SYNC_EVERY_US,
+            SyncPolicy::Never => false,
+        };
         // Where it is broken a sync would prove nothing.
         if is_due && self.written > self.synced && self.syncing.is_none() && !self.broken {
             // A job that syncs by itself is under way, or about to be.
@@ -493,6 +496,8 @@ impl Aof {
                 None => ops.extend(make_folder(&self.folder.path)),
             }
             ops.push(FileOp::Create { file, path: self.folder.file(&member) });
+            // The manifest names what is there, whatever a crash leaves of what came before and after.
+            ops.push(FileOp::SyncFolder { path: self.folder.path.clone() });
             let scratch = self.open_number();
             ops.extend(replace(scratch, &self.folder.manifest(), manifest.text()));
             ops.extend(self.file.map(|file| FileOp::Close { file }));
@@ -509,8 +514,10 @@ impl Aof {
             needless = std::mem::take(&mut manifest.history);
         }
         manifest.base = Some(base.clone());
-        let mut ops =
-            vec![FileOp::Rename { from: self.folder.temporary_base(), to: self.folder.file(&base) }];
+        let mut ops = vec![
+            FileOp::Rename { from: self.folder.temporary_base(), to: self.folder.file(&base) },
+            FileOp::SyncFolder { path: self.folder.path.clone() },
+        ];
         let scratch = self.open_number();
         ops.extend(replace(scratch, &self.folder.manifest(), manifest.text()));
         ops.extend(needless.iter().map(|member| FileOp::Remove { path: self.folder.file(member) }));
@@ -576,9 +583,9 @@ impl Aof {
             Work::Clearing => {}
             Work::Committing { manifest, bytes } => {
                 if let Err(failure) = outcome.result {
-                    let renamed_manifest = 5;
-                    // Once the manifest has its new name the base counts, whether or not the old files could go.
-                    if failure.step <= renamed_manifest {
+                    let synced_folder = 7;
+                    // Once the manifest's name is on the disk the base counts, whether or not the old files could go.
+                    if failure.step <= synced_folder {
                         events.push(AofEvent::Committed(Err(failure)));
                         return;
                     }
@@ -692,8 +699,10 @@ mod tests {
     use std::path::Path;
 
     use super::super::aofset::AofSet;
+    use super::super::modeldisk::ModelDisk;
     use super::*;
     use crate::base::ids::ShardId;
+    use crate::base::prng::Prng;
 
     fn opened(policy: SyncPolicy) -> Aof {
         let set = AofSet { generation: 1, shards: 1 };
@@ -769,5 +778,79 @@ mod tests {
         aof.append(&mut vec![0; 1]);
         assert_eq!(written(&mut aof, 9_000_000, false), 0);
         assert_eq!(aof.us_to_write(MonoUs(9_000_000)), Some(GATHER_US));
+    }
+
+    #[test]
+    fn what_was_written_before_every_write_was_synced_is_synced_without_another() {
+        let mut aof = opened(SyncPolicy::Never);
+        aof.append(&mut b"abc".to_vec());
+        let mut jobs = Vec::new();
+        aof.poll(MonoUs(0), false, &mut jobs);
+        aof.poll(MonoUs(GATHER_US), false, &mut jobs);
+        let tag = jobs.pop().expect("a write").tag;
+        aof.done(Outcome { tag, result: Ok(()), buffer: Vec::new() }, MonoUs(0), &mut Vec::new());
+        aof.poll(MonoUs(10 * SYNC_EVERY_US), false, &mut jobs);
+        assert_eq!((jobs.as_slice(), aof.synced()), (&[][..], 0));
+        aof.set_options(AofOptions { policy: SyncPolicy::Always, ..aof.options });
+        aof.poll(MonoUs(10 * SYNC_EVERY_US), false, &mut jobs);
+        let tag = jobs.pop().expect("a sync").tag;
+        assert_eq!(tag.owner, Owner::AofSync);
+        aof.done(Outcome { tag, result: Ok(()), buffer: Vec::new() }, MonoUs(0), &mut Vec::new());
+        assert_eq!((aof.synced(), aof.released()), (3, 3));
+    }
+
+    #[test]
+    fn whatever_a_crash_leaves_the_manifest_names_what_is_there() {
+        for seed in 0..300 {
+            let mut rng = Prng::new(seed);
+            let mut disk = ModelDisk::default();
+            let set = AofSet { generation: 1, shards: 1 };
+            let folder = ShardFolder::new(Path::new("aof"), "a", set, ShardId(0));
+            make_folder(&folder.path).into_iter().for_each(|op| run(&mut disk, vec![op]));
+            for above in [".", "aof"] {
+                run(&mut disk, vec![FileOp::SyncFolder { path: above.into() }]);
+            }
+            let options =
+                AofOptions { policy: SyncPolicy::Always, no_sync_on_rewrite: false, keeps_history: false };
+            let tag = JobTag { place: 0, owner: Owner::AofWrite };
+            let mut aof = Aof::create(0, folder.clone(), options, FileId::first(tag));
+            let steps = 1 + rng.below(50);
+            let mut done = 0;
+            'life: for cut in 1.. {
+                aof.cut(cut);
+                for stage in ["switch", "commit"] {
+                    if stage == "commit" {
+                        let file = FileId::first(JobTag { place: 0, owner: Owner::Snapshot });
+                        let path = folder.temporary_base();
+                        run(&mut disk, vec![FileOp::Create { file, path }, FileOp::Sync { file }]);
+                        aof.commit(folder.base(cut, true), 0);
+                    }
+                    let mut jobs = Vec::new();
+                    aof.poll(MonoUs(0), false, &mut jobs);
+                    let mut job = disk.begin(0, jobs.pop().expect("a job"));
+                    let outcome = loop {
+                        done += 1;
+                        if done > steps {
+                            break 'life;
+                        }
+                        if let Some(outcome) = disk.advance(&mut job, None) {
+                            break outcome;
+                        }
+                    };
+                    aof.done(outcome, MonoUs(0), &mut Vec::new());
+                }
+            }
+            disk.crash(&mut rng);
+            let Some(text) = disk.file(&folder.manifest()) else { continue };
+            let manifest = Manifest::parse(text).expect("a manifest");
+            for member in manifest.members() {
+                assert!(disk.file(&folder.file(member)).is_some(), "seed {seed}: {member:?} of {manifest:?}");
+            }
+        }
+    }
+
+    fn run(disk: &mut ModelDisk, ops: Vec<FileOp>) {
+        let tag = JobTag { place: 0, owner: Owner::Conductor };
+        assert_eq!(disk.run(0, Job { tag, ops }).result, Ok(()));
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Invariant: what a manifest names is there, with its length, or the server does not start.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::aofset::{folder_named, AofSet, ShardFolder, TOP_MANIFEST};
@@ -226,6 +227,16 @@ impl Plan {
         plan.notes.extend(note);
         plan.load = snapshots;
         Ok(plan)
+    }
+
+    /// The folders of what is left over, and those that they are in: what their manifests name instead is to be on the
+    /// disk before anything is removed.
+    pub fn folders_of_leftovers(&self) -> BTreeSet<PathBuf> {
+        let folder = |path: &Path| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder.unwrap_or(Path::new(".")).to_owned()
+        };
+        self.leftovers.iter().flat_map(|path| [folder(path), folder(&folder(path))]).collect()
     }
 
     /// The snapshot that is there, and what people should know if it is loaded.

@@ -222,7 +222,7 @@ impl Swarm {
     }
 
     /// A random command with random arguments.
-    fn request(&self, db: u8, rng: &mut Prng, unique: u64) -> Request {
+    pub(crate) fn request(&self, db: u8, rng: &mut Prng, unique: u64) -> Request {
         let name = self.commands[rng.below(self.commands.len() as u64) as usize];
         let mut words = vec![name.to_owned()];
         words.extend(self.arguments(name, rng, unique));

@@ -1,49 +1,28 @@
-//! A whole node of several cores and its clients, in one thread: what happens next is drawn from one generator.
+//! A node of several cores and its clients, in one thread: what happens next is drawn from one generator.
 //!
-//! A step is one of these: a core makes a pass of its loop, in which some of what was sent to it arrives and the rest
-//! does not yet; a client sends, reads, or hangs up; the clock moves. Passes are not divided further: cores share
-//! nothing, and a pass hands over its mail at its end.
+//! A step is one of these: a core makes a pass of its loop (`node`); a client sends, reads, or hangs up; the clock
+//! moves.
 //!
 //! Work comes in *windows*: after some operations everything comes to rest, and what should be over then must be. The
 //! clock moves at rest, and between single commands under way; while a command over several shards is, each of its
 //! shards may see another time, which is allowed and not looked at here.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use ringward::base::ids::CoreId;
-use ringward::base::key::KeyHasher;
 use ringward::base::prng::Prng;
-use ringward::base::time::{MonoUs, Now, Ticks};
+use ringward::base::time::{MonoUs, Now};
 use ringward::command::Table;
-use ringward::config::{Asker, Config, ProtectedAction};
-use ringward::host::batch::Received;
-use ringward::host::cron::ProcessInfo;
-use ringward::host::{Departure, Effect, Host, HostOptions, Outstanding};
-use ringward::session::session::Peer;
+use ringward::host::Outstanding;
 
+use crate::disk::Disk;
 use crate::history::{shown, Event, History, Operation};
-use crate::mesh::{self, Attempts, Mesh, Sabotage, Sent};
+use crate::mesh::{Attempts, Sabotage};
+use crate::node::{configuration, Happened, Node, NodeOptions, SocketNo};
 use crate::reply::{Expect, Value};
 use crate::trace::Trace;
 use crate::workload::{Plan, Planned, Script, Swarm};
-
-/// A counter that goes on by one microsecond at each look.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Count(Rc<Cell<u64>>);
-
-impl Ticks for Count {
-    fn ticks(&self) -> u64 {
-        self.0.set(self.0.get() + 1000);
-        self.0.get()
-    }
-
-    fn ns_per_tick_1024(&self) -> u64 {
-        1024
-    }
-}
 
 /// How a seed plays it.
 #[derive(Clone, Debug)]
@@ -107,30 +86,18 @@ impl Settings {
     }
 }
 
-/// A connection, seen from the client, and what the runtime keeps for it.
+/// A client of the node.
 #[derive(Debug, Default)]
 struct Client {
-    number: usize,
-    core: usize,
-    session: u32,
-    is_open: bool,
-    /// It has shut its side down, or is to, once everything is sent.
+    /// Its connection.
+    socket: SocketNo,
+    /// It sends no more.
     ends: bool,
-    has_ended: bool,
-    is_throttled: bool,
-    /// Whether it is on no core: its session travels.
-    travels: bool,
     script: Script,
-    /// Bytes that it has written and the server has not received.
-    to_send: VecDeque<u8>,
-    /// Requests whose last byte is among these, with how many bytes from here that is.
+    /// Requests whose last byte the node has not received, with how many bytes from here that is.
     unsent: VecDeque<(Asked, usize)>,
     /// Requests that the server has, oldest first.
     asked: VecDeque<Asked>,
-    /// What the server has sent and the client has not read.
-    socket: VecDeque<u8>,
-    /// Whether it has read since the runtime looked.
-    has_read: bool,
     /// What it has read of a reply that is not complete.
     reply: Vec<u8>,
 }
@@ -145,19 +112,13 @@ enum Asked {
 /// See the module.
 pub(crate) struct World {
     settings: Settings,
-    hosts: Vec<Host<Count>>,
-    mesh: Mesh,
-    /// For each ordered pair of cores, whether the link between them stands still.
-    is_stalled: Vec<bool>,
+    node: Node,
     clients: Vec<Client>,
-    /// Sessions on their way to another core: which, and of which client.
-    travelling: Vec<(usize, usize, Departure)>,
     rng: Prng,
     now: Now,
     history: History,
     trace: Trace,
     unique: u64,
-    clients_seen: usize,
     /// Operations of this window that are still to be sent.
     to_issue: usize,
     /// Requests of this window that nobody waits for any more.
@@ -176,14 +137,6 @@ const STEPS_MAX: usize = 100_000;
 /// How many steps the clients have to send what they are to send in a window.
 const STEPS_PER_OPERATION_MAX: usize = 200;
 
-/// The default configuration, but for snapshots, since there is no disk here, and DEBUG.
-fn configuration() -> Config {
-    let asker = Asker { is_local: true, is_loading: false };
-    let mut config = Config::default().set(&[(b"save", b"")], asker).expect("a value that can be set");
-    config.security.enable_debug_command = ProtectedAction::Yes;
-    config
-}
-
 impl World {
     pub(crate) fn new(
         seed: u64,
@@ -192,43 +145,32 @@ impl World {
         sabotage: Option<Sabotage>,
         trace: Trace,
     ) -> World {
-        let mut rng = Prng::new(seed ^ 0x5eed);
-        let options = HostOptions {
-            id: CoreId(0),
+        let options = NodeOptions {
+            seed,
             cores: settings.cores,
             placement: settings.placement.clone(),
             table,
-            config: Arc::new(configuration()),
-            hasher: KeyHasher::new([seed, 2, 3, 4]),
-            seed,
-            plan: None,
-            process: ProcessInfo { run_id: "a".repeat(40), ..ProcessInfo::default() },
+            config: Arc::new(configuration(&[])),
+            link_capacity: settings.link_capacity,
+            piece_max: settings.piece_max,
+            has_files: false,
+            sabotage,
         };
-        let ticks = Count::default();
-        let host = |id| {
-            Host::new(HostOptions { id: CoreId(id), seed: rng.next_u64(), ..options.clone() }, ticks.clone())
-        };
-        let hosts = (0..settings.cores).map(host).collect();
+        let now = Now { unix_us: START_MS * 1000, mono: MonoUs(1_000_000) };
+        let node = Node::start(&options, Disk::default(), now);
         let mut world = World {
-            hosts,
-            mesh: Mesh::new(settings.cores, settings.link_capacity, sabotage),
-            is_stalled: vec![false; usize::from(settings.cores).pow(2)],
+            node: node.expect("without files it always starts"),
             clients: Vec::new(),
-            travelling: Vec::new(),
-            rng,
-            now: Now { unix_us: START_MS * 1000, mono: MonoUs(1_000_000) },
+            rng: Prng::new(seed ^ 0x5eed),
+            now,
             history: History::default(),
             trace,
             unique: 0,
-            clients_seen: 0,
             to_issue: 0,
             lost: 0,
             settings,
         };
         world.trace.note(format_args!("{:?}", world.settings));
-        for host in &mut world.hosts {
-            host.set_now(world.now);
-        }
         for _ in 0..world.settings.clients {
             let client = world.connect();
             world.clients.push(client);
@@ -258,7 +200,7 @@ impl World {
         }
         self.look_at_everything()?;
         self.say_goodbye()?;
-        Ok((self.history, self.trace.hash(), self.mesh.attempts))
+        Ok((self.history, self.trace.hash(), self.node.mesh.attempts))
     }
 
     /// One thing happens.
@@ -273,15 +215,14 @@ impl World {
                 }
             }
             100..120 if self.settings.stalls => {
-                let link = self.rng.below(self.is_stalled.len() as u64) as usize;
-                self.is_stalled[link] = self.rng.below(2) == 0;
+                self.node.stall(&mut self.rng);
             }
             120..320 => self.issue(at),
             320..500 => {
                 self.read(at)?;
             }
             _ => {
-                let core = self.rng.below(self.hosts.len() as u64) as usize;
+                let core = self.rng.below(self.node.cores() as u64) as usize;
                 self.pass(core, false)?;
             }
         }
@@ -289,47 +230,31 @@ impl World {
     }
 
     fn connect(&mut self) -> Client {
-        let core = self.rng.below(self.hosts.len() as u64) as usize;
-        let number = self.clients_seen;
-        self.clients_seen += 1;
-        let peer = Peer {
-            addr: format!("127.0.0.1:{}", 50_000 + number),
-            laddr: "127.0.0.1:6379".to_owned(),
-            fd: 8,
-            unix: false,
-            local: true,
-        };
-        let session = self.hosts[core].connect(peer).expect("local clients may connect");
-        self.trace.note(format_args!("client {number} connects to core {core}"));
-        Client { number, core, session, is_open: true, ..Client::default() }
+        Client { socket: self.node.accept(&mut self.rng, &mut self.trace), ..Client::default() }
     }
 
     /// The client is gone without a word, or sends no more; another takes its place.
     fn hang_up(&mut self, at: usize) {
         let client = &mut self.clients[at];
         let lost = client.asked.len();
-        if client.ends || !client.is_open || self.lost + lost > LOST_MAX {
+        if client.ends || self.lost + lost > LOST_MAX {
             return;
         }
         if self.rng.below(3) == 0 {
-            self.trace.note(format_args!("client {} will send no more", client.number));
+            self.trace.note(format_args!("client {} will send no more", client.socket));
             client.ends = true;
+            self.node.end_input(client.socket);
         } else {
-            self.trace.note(format_args!("client {} hangs up", client.number));
+            self.trace.note(format_args!("client {} hangs up", client.socket));
             self.lost += lost;
             self.drop_client(at);
         }
     }
 
     fn drop_client(&mut self, at: usize) {
-        let client = &mut self.clients[at];
-        client.is_open = false;
-        let (core, session, number) = (client.core, client.session, client.number);
-        let travels = client.travels;
-        self.history.events.push(Event::Lost(number));
-        if !travels {
-            self.hosts[core].disconnected(session);
-        }
+        let socket = self.clients[at].socket;
+        self.history.events.push(Event::Lost(socket));
+        self.node.forget(socket);
         self.clients[at] = self.connect();
     }
 
@@ -341,6 +266,7 @@ impl World {
         };
         self.now.unix_us += us as i64;
         self.now.mono.0 += us;
+        self.node.set_now(self.now);
         let ms = self.now.unix_ms().0;
         self.trace.note(format_args!("it is {} ms", ms - START_MS));
         self.history.events.push(Event::Clock(ms));
@@ -391,27 +317,28 @@ impl World {
         let asked = match plan {
             Plan::Fixed(expected) => Asked::Fixed(words.join(" "), expected),
             Plan::Act(action, scope) => {
-                self.history.operations.push(Operation { client: client.number, action, scope, reply: None });
+                self.history.operations.push(Operation { client: client.socket, action, scope, reply: None });
                 Asked::Operation(self.history.operations.len() - 1)
             }
         };
-        client.to_send.extend(format!("*{}\r\n", words.len()).bytes());
+        let to_node = &mut self.node.socket(client.socket).to_node;
+        to_node.extend(format!("*{}\r\n", words.len()).bytes());
         for word in &words {
-            client.to_send.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
+            to_node.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
         }
-        client.unsent.push_back((asked, client.to_send.len()));
+        client.unsent.push_back((asked, to_node.len()));
     }
 
     /// A client reads some of what has come. Whether there was something.
     fn read(&mut self, at: usize) -> Result<bool, String> {
         let piece = 1 + self.rng.below(self.settings.piece_max * 3) as usize;
         let client = &mut self.clients[at];
-        let piece = piece.min(client.socket.len());
+        let from_node = &mut self.node.socket(client.socket).from_node;
+        let piece = piece.min(from_node.len());
         if piece == 0 {
             return Ok(false);
         }
-        client.reply.extend(client.socket.drain(..piece));
-        client.has_read = true;
+        client.reply.extend(from_node.drain(..piece));
         while let Some((value, len)) = Value::read(&self.clients[at].reply) {
             self.clients[at].reply.drain(..len);
             self.answered(at, value)?;
@@ -421,7 +348,7 @@ impl World {
 
     fn answered(&mut self, at: usize, value: Value) -> Result<(), String> {
         let client = &mut self.clients[at];
-        let number = client.number;
+        let number = client.socket;
         match client.asked.pop_front() {
             Some(Asked::Fixed(text, expected)) => {
                 self.trace.note(format_args!("client {number} reads {value}, for {text}"));
@@ -441,227 +368,53 @@ impl World {
 
     /// A core's loop goes round once: with all that has come, or with some of it. Whether anything came of it.
     fn pass(&mut self, core: usize, everything: bool) -> Result<bool, String> {
-        self.hosts[core].set_now(self.now);
-        let mut moved = self.arrive(core, everything);
-        moved |= self.receive(core, everything);
-        moved |= self.deliver(core, everything);
-        let host = &mut self.hosts[core];
-        if everything || self.rng.below(8) == 0 {
-            host.tick();
+        let happened = self.node.pass(core, everything, &mut self.rng, &mut self.trace);
+        let moved = !happened.is_empty();
+        for what in happened {
+            match what {
+                Happened::Received(socket, len) => self.received(socket, len),
+                Happened::Closed(socket) => self.closed(socket),
+                Happened::Moved => {}
+            }
         }
-        if everything || self.rng.below(2) == 0 {
-            host.work();
+        match self.node.ended.take() {
+            Some(ended) => Err(format!("the process has ended by itself: {ended:?}")),
+            None => Ok(moved),
         }
-        host.settle();
-        moved |= self.send_mail(core);
-        moved |= self.carry_out(core);
-        moved |= self.send_output(core);
-        Ok(moved)
     }
 
-    /// Sessions that come from other cores.
-    fn arrive(&mut self, core: usize, everything: bool) -> bool {
-        let mut moved = false;
-        for (to, number, departure) in std::mem::take(&mut self.travelling) {
-            if to != core || !(everything || self.rng.below(2) == 0) {
-                self.travelling.push((to, number, departure));
-                continue;
-            }
-            moved = true;
-            let session = self.hosts[core].arrive(departure);
-            self.trace.note(format_args!("client {number} arrives at core {core}"));
-            match self.clients.iter_mut().find(|client| client.number == number) {
-                Some(client) => {
-                    client.session = session;
-                    client.travels = false;
-                    client.is_throttled = false;
-                }
-                None => self.hosts[core].disconnected(session),
-            }
-        }
-        moved
+    fn client_of(&self, socket: SocketNo) -> usize {
+        let at = self.clients.iter().position(|client| client.socket == socket);
+        at.expect("every connection is a client's")
     }
 
-    /// What the sockets have brought, in pieces that need not be whole requests.
-    fn receive(&mut self, core: usize, everything: bool) -> bool {
-        let mut pieces: Vec<(u32, Vec<u8>)> = Vec::new();
-        let mut ended = Vec::new();
-        let is_here = |client: &&mut Client| client.core == core && client.is_open && !client.travels;
-        for client in self.clients.iter_mut().filter(is_here) {
-            if std::mem::take(&mut client.has_read) {
-                self.hosts[core].sent(client.session, client.socket.len());
+    /// The node has received bytes of a client: requests whose last byte is among them may take place from now on.
+    fn received(&mut self, socket: SocketNo, len: usize) {
+        let at = self.client_of(socket);
+        let client = &mut self.clients[at];
+        client.unsent.iter_mut().for_each(|(_, end)| *end = end.saturating_sub(len));
+        while client.unsent.front().is_some_and(|(_, end)| *end == 0) {
+            let Some((asked, _)) = client.unsent.pop_front() else { break };
+            if let Asked::Operation(number) = asked {
+                let action = shown(&self.history.operations[number].action);
+                self.trace.note(format_args!("#{number} of client {socket} arrives: {action}"));
+                self.history.events.push(Event::Invoked(number));
             }
-            let has_come = everything || self.rng.below(2) == 0;
-            if client.is_throttled || client.has_ended || !has_come {
-                continue;
-            }
-            let len =
-                if everything { usize::MAX } else { 1 + self.rng.below(self.settings.piece_max) as usize };
-            let len = len.min(client.to_send.len());
-            if len > 0 {
-                pieces.push((client.session, client.to_send.drain(..len).collect()));
-                client.unsent.iter_mut().for_each(|(_, end)| *end = end.saturating_sub(len));
-                while client.unsent.front().is_some_and(|(_, end)| *end == 0) {
-                    let Some((asked, _)) = client.unsent.pop_front() else { break };
-                    if let Asked::Operation(number) = asked {
-                        let action = shown(&self.history.operations[number].action);
-                        self.trace
-                            .note(format_args!("#{number} of client {} arrives: {action}", client.number));
-                        self.history.events.push(Event::Invoked(number));
-                    }
-                    client.asked.push_back(asked);
-                }
-            }
-            if client.ends && client.to_send.is_empty() {
-                client.has_ended = true;
-                ended.push(client.session);
-            }
+            client.asked.push_back(asked);
         }
-        let received: Vec<Received<'_>> =
-            pieces.iter().map(|(session, bytes)| Received { session: *session, bytes }).collect();
-        if !received.is_empty() {
-            self.hosts[core].receive(&received);
-        }
-        for &session in &ended {
-            self.hosts[core].end_of_input(session);
-        }
-        !pieces.is_empty() || !ended.is_empty()
-    }
-
-    /// The mail of the other cores, of each the oldest.
-    fn deliver(&mut self, core: usize, everything: bool) -> bool {
-        let to = CoreId(core as u16);
-        let mut moved = false;
-        for from in (0..self.settings.cores).map(CoreId).filter(|&from| from != to) {
-            let waiting = self.mesh.waiting(from, to);
-            let count = match self.rng.below(3) {
-                _ if everything => waiting,
-                _ if self.is_stalled[from.index() * self.hosts.len() + core] => 0,
-                0 => 0,
-                1 => waiting.min(1),
-                _ => self.rng.below(waiting as u64 + 1) as usize,
-            };
-            for _ in 0..count {
-                let Some(mail) = self.mesh.take(from, to) else { break };
-                self.trace.note(format_args!("core {core} takes {} from core {}", mesh::kind(&mail), from.0));
-                self.hosts[core].deliver(from, mail);
-                moved = true;
-            }
-        }
-        moved
-    }
-
-    fn send_mail(&mut self, core: usize) -> bool {
-        let from = CoreId(core as u16);
-        let mut moved = false;
-        for to in (0..self.settings.cores).map(CoreId).filter(|&to| to != from) {
-            while let Some(mail) = self.hosts[core].mail_for(to).pop_front() {
-                self.trace.note(format_args!("core {core} sends {} to core {}", mesh::kind(&mail), to.0));
-                match self.mesh.send(from, to, mail) {
-                    Sent::Gone => moved = true,
-                    Sent::Answered(answer) => {
-                        self.hosts[core].deliver(to, answer);
-                        moved = true;
-                    }
-                    Sent::Full(mail) => {
-                        self.hosts[core].mail_for(to).push_front(mail);
-                        break;
-                    }
-                }
-            }
-        }
-        moved
-    }
-
-    fn carry_out(&mut self, core: usize) -> bool {
-        let mut effects = Vec::new();
-        self.hosts[core].take_effects(&mut effects);
-        let mut moved = false;
-        for effect in effects {
-            let client = |clients: &mut Vec<Client>, session: u32| {
-                clients
-                    .iter_mut()
-                    .position(|client| client.core == core && client.session == session && !client.travels)
-            };
-            match effect {
-                Effect::Close { session, flush } => {
-                    moved = true;
-                    self.take_output(core, session, flush);
-                    if let Some(at) = client(&mut self.clients, session) {
-                        self.closed(at, flush);
-                    }
-                }
-                Effect::Throttle(session) | Effect::Unthrottle(session) => {
-                    if let Some(at) = client(&mut self.clients, session) {
-                        self.clients[at].is_throttled = matches!(effect, Effect::Throttle(_));
-                    }
-                }
-                Effect::Move { session, to } => {
-                    moved = true;
-                    self.take_output(core, session, true);
-                    let host = &mut self.hosts[core];
-                    if let Some(session) = host.session(session) {
-                        session.dirty = false;
-                    }
-                    if let (Some(at), Some(departure)) =
-                        (client(&mut self.clients, session), host.depart(session))
-                    {
-                        let client = &mut self.clients[at];
-                        (client.core, client.travels) = (to.index(), true);
-                        self.travelling.push((to.index(), client.number, departure));
-                    }
-                }
-                Effect::Configured | Effect::Gather(_) => {}
-                Effect::Connect { .. }
-                | Effect::Shutdown
-                | Effect::Fail(_)
-                | Effect::Sleep { .. }
-                | Effect::Rewrite { .. }
-                | Effect::Enter { .. } => {
-                    unreachable!("the workload asks for no such thing")
-                }
-            }
-        }
-        moved
     }
 
     /// The server has ended a connection; the client reads what it was still sent.
-    fn closed(&mut self, at: usize, flush: bool) {
-        if flush {
-            while !self.clients[at].socket.is_empty() {
-                // What is wrong with a reply is found by the checker or at the next read.
-                if self.read(at).is_err() {
-                    break;
-                }
+    fn closed(&mut self, socket: SocketNo) {
+        let at = self.client_of(socket);
+        while !self.node.socket(socket).from_node.is_empty() {
+            // What is wrong with a reply is found by the checker or at the next read.
+            if self.read(at).is_err() {
+                break;
             }
         }
-        self.trace.note(format_args!("client {} is let go", self.clients[at].number));
+        self.trace.note(format_args!("client {socket} is let go"));
         self.drop_client(at);
-    }
-
-    fn send_output(&mut self, core: usize) -> bool {
-        let mut dirty = Vec::new();
-        self.hosts[core].take_dirty(&mut dirty);
-        for &session in &dirty {
-            if let Some(session) = self.hosts[core].session(session) {
-                session.dirty = false;
-            }
-            self.take_output(core, session, true);
-        }
-        !dirty.is_empty()
-    }
-
-    fn take_output(&mut self, core: usize, session: u32, keep: bool) {
-        let Some(output) = self.hosts[core].output(session) else { return };
-        let bytes = std::mem::take(output);
-        let client = self
-            .clients
-            .iter_mut()
-            .find(|client| client.core == core && client.session == session && !client.travels);
-        let Some(client) = client.filter(|client| client.is_open && keep) else { return };
-        client.socket.extend(bytes);
-        let unsent = client.socket.len();
-        self.hosts[core].sent(session, unsent);
     }
 
     /// Until nothing moves; then nothing must be left that should be over.
@@ -672,7 +425,7 @@ impl World {
             for at in 0..self.clients.len() {
                 moved |= self.read(at)?;
             }
-            for core in 0..self.hosts.len() {
+            for core in 0..self.node.cores() {
                 moved |= self.pass(core, false)?;
             }
             if !moved && !self.everything_moves()? {
@@ -685,11 +438,11 @@ impl World {
     /// All that can move does. Whether there was something.
     fn everything_moves(&mut self) -> Result<bool, String> {
         let mut moved = false;
-        for core in 0..self.hosts.len() {
+        for core in 0..self.node.cores() {
             moved |= self.pass(core, true)?;
         }
-        let is_read = self.clients.iter().all(|client| client.to_send.is_empty() && client.socket.is_empty());
-        Ok(moved || !is_read || !self.mesh.is_empty() || !self.travelling.is_empty())
+        let is_read = self.clients.iter().all(|client| self.node.socket(client.socket).from_node.is_empty());
+        Ok(moved || !is_read || !self.node.is_quiet())
     }
 
     /// Nothing moves: then nothing must be left that should be over.
@@ -708,21 +461,20 @@ impl World {
                     let action = shown(&self.history.operations[*number].action);
                     return Err(format!(
                         "client {} never gets an answer to #{number}: {action}",
-                        client.number
+                        client.socket
                     ));
                 }
                 Asked::Fixed(text, _) => {
-                    return Err(format!("client {} never gets an answer to {text}", client.number));
+                    return Err(format!("client {} never gets an answer to {text}", client.socket));
                 }
             }
         }
         let mut waiting = 0;
-        let sessions: usize = self.hosts.iter().map(Host::sessions).sum();
+        let sessions = self.node.sessions();
         if sessions != self.clients.len() {
             return Err(format!("there are {sessions} sessions, and {} clients", self.clients.len()));
         }
-        for (core, host) in self.hosts.iter().enumerate() {
-            let outstanding = host.outstanding();
+        for (core, outstanding) in self.node.outstanding().enumerate() {
             waiting += outstanding.waiting_sessions;
             if (Outstanding { waiting_sessions: 0, ..outstanding }) != Outstanding::default() {
                 return Err(format!("left over on core {core}: {outstanding:?}"));
@@ -761,8 +513,8 @@ impl World {
     /// All clients hang up: no session stays.
     fn say_goodbye(&mut self) -> Result<(), String> {
         for client in std::mem::take(&mut self.clients) {
-            self.history.events.push(Event::Lost(client.number));
-            self.hosts[client.core].disconnected(client.session);
+            self.history.events.push(Event::Lost(client.socket));
+            self.node.forget(client.socket);
         }
         self.rest()
     }

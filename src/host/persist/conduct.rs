@@ -259,13 +259,14 @@ impl<T: Ticks> Host<T> {
         }
         let Some(conducting) = &mut self.persist.conducting else { return };
         let Some((target, files)) = conducting.naming.take() else { return };
-        // Once the manifest has its name the set counts, whether or not the old files could go.
-        let renamed = match target {
-            Target::Snapshot { .. } => 4,
+        // Once the name of a snapshot's manifest is on the disk it counts, whether or not the old files could go. The
+        // append-only file's counts once it has its name: without it there would be none.
+        let counts_after = match target {
+            Target::Snapshot { .. } => 5,
             Target::Rewrite { .. } | Target::Sync | Target::Export { .. } => 6,
         };
         let result = match outcome.result {
-            Err(failure) if failure.step <= renamed => Err(failure.text),
+            Err(failure) if failure.step <= counts_after => Err(failure.text),
             Err(failure) => {
                 tracing::warn!("After a save: {}", failure.text);
                 Ok(())

@@ -481,7 +481,7 @@ impl<T: Ticks> Host<T> {
         }
     }
 
-    fn load_failed(&mut self, reason: String) {
+    pub(super) fn load_failed(&mut self, reason: String) {
         let Some(loading) = self.persist.loading.as_deref_mut() else { return };
         if loading.failure.is_none() {
             loading.failure = Some(reason);

@@ -358,8 +358,10 @@ impl<T: Ticks> Host<T> {
     /// It is not: the rewrite is given up.
     pub(super) fn switch_failed(&mut self, place: usize, cut: u64, reason: String) {
         tracing::warn!("Can't begin a new AOF increment: {reason}");
-        if self.rewrite(place, cut).is_some() {
-            self.fail_save(place, reason);
+        match self.rewrite(place, cut) {
+            Some(_) => self.fail_save(place, reason),
+            // At start a shard that cannot catch up with the cut of the others cannot serve.
+            None => self.load_failed(format!("Can't go on with the append only file: {reason}")),
         }
     }
 

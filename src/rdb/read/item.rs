@@ -60,8 +60,8 @@ impl KeyItem<'_> {
         self.take_in(keyspace, now, true)
     }
 
-    /// As `load`, but keeps what has expired: what follows in a journal, or in a primary's stream, may have made it live
-    /// longer.
+    /// As `load`, but keeps what has expired: what follows in a journal, or in a primary's stream, may have made it
+    /// live longer.
     ///
     /// # Errors
     /// As for `load`.

@@ -24,8 +24,8 @@ use ringward::storage::plan::{Plan, PlanOptions};
 
 use super::net::{End, Net, Place, Side, WireId};
 use crate::mesh::{self, Mesh, Sent};
+use crate::node::Count;
 use crate::trace::Trace;
-use crate::world::Count;
 
 /// What is there for all nodes.
 pub(crate) struct Surroundings {

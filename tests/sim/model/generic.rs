@@ -41,6 +41,7 @@ impl State {
             ["PEXPIRE", _, ms, "LT"] => {
                 self.expire(&name, argument(ms), |old, new| old.is_none_or(|old| new < old))
             }
+            ["PEXPIREAT", _, at] => self.expire(&name, argument(at) - self.now_ms, |_, _| true),
             ["PERSIST", _] => {
                 let entry = self.keys.get(&name).cloned().filter(|entry| entry.expires.is_some());
                 if let Some(entry) = &entry {

@@ -49,8 +49,9 @@ pub(crate) struct Touched {
     pub(crate) writes: bool,
 }
 
+/// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+pub(crate) struct Entry {
     data: Data,
     /// When it expires, in milliseconds.
     expires: Option<i64>,
@@ -204,10 +205,68 @@ impl Request {
     }
 }
 
+impl Entry {
+    /// The command that reads a key of a type, as TYPE names it, whole.
+    pub(crate) fn reader<'a>(kind: &str, key: &'a str) -> Vec<&'a str> {
+        match kind {
+            "string" => vec!["GET", key],
+            "list" => vec!["LRANGE", key, "0", "-1"],
+            "set" => vec!["SMEMBERS", key],
+            "hash" => vec!["HGETALL", key],
+            "zset" => vec!["ZRANGE", key, "0", "-1", "WITHSCORES"],
+            other => panic!("a key of type {other}"),
+        }
+    }
+
+    /// A key as it was read, with what PEXPIRETIME says of it.
+    pub(crate) fn read(kind: &str, value: &Value, expires: i64) -> Entry {
+        let texts = || {
+            let Value::Array(items) = value else { panic!("{value} of a {kind}") };
+            let texts = items.iter().map(|item| match item {
+                Value::Bulk(text) => text.clone(),
+                other => panic!("{other} in a {kind}"),
+            });
+            texts.collect::<Vec<String>>()
+        };
+        let pairs = || -> Vec<(String, String)> {
+            texts().chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+        };
+        let data = match (kind, value) {
+            ("string", Value::Bulk(text)) => Data::Text(text.clone()),
+            ("list", _) => Data::List(texts().into()),
+            ("set", _) => Data::Set(texts().into_iter().collect()),
+            ("hash", _) => Data::Hash(pairs().into_iter().collect()),
+            ("zset", _) => {
+                Data::Sorted(pairs().into_iter().map(|(member, score)| (member, argument(&score))).collect())
+            }
+            _ => panic!("{value} of a {kind}"),
+        };
+        Entry { data, expires: (expires >= 0).then_some(expires) }
+    }
+
+    /// Whether it is still there at this time.
+    pub(crate) fn lives(&self, now_ms: i64) -> bool {
+        self.expires.is_none_or(|at| at >= now_ms)
+    }
+}
+
 impl State {
     /// An empty server.
     pub(crate) fn new(now_ms: i64) -> State {
         State { now_ms, keys: BTreeMap::new(), zombies: BTreeSet::new(), watches: BTreeMap::new() }
+    }
+
+    /// All keys.
+    pub(crate) fn content(&self) -> &BTreeMap<Name, Rc<Entry>> {
+        &self.keys
+    }
+
+    /// A key holds this from now on, or is not there.
+    pub(crate) fn hold(&mut self, name: Name, entry: Option<Rc<Entry>>) {
+        match entry {
+            Some(entry) => self.keys.insert(name, entry),
+            None => self.keys.remove(&name),
+        };
     }
 
     /// Carries out an action of a client; what its reply may be.

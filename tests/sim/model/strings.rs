@@ -103,10 +103,12 @@ impl State {
             _ => Value::ok(),
         };
         if !is_refused {
-            let lifetime =
-                options.iter().position(|option| *option == "PX").map(|at| argument(options[at + 1]));
+            let option = |name: &str| {
+                options.iter().position(|option| *option == name).map(|at| argument(options[at + 1]))
+            };
+            let expires = option("PX").map(|ms| self.now_ms + ms).or_else(|| option("PXAT"));
             let kept = old.and_then(|entry| entry.expires).filter(|_| options.contains(&"KEEPTTL"));
-            self.put(name, Data::Text(value.into()), lifetime.map(|ms| self.now_ms + ms).or(kept));
+            self.put(name, Data::Text(value.into()), expires.or(kept));
         }
         exactly(reply)
     }
