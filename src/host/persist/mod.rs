@@ -586,10 +586,13 @@ impl<T: Ticks> Host<T> {
 
     /// Whether replies to writes wait for the disk: those to what is recorded from now on.
     fn refresh_holds(&mut self) {
-        (0..self.shards.len()).for_each(|place| self.hand_over(place));
         let is_always = self.config.persistence.appendfsync == Fsync::Always;
         let is_in_force = self.persist.shards.iter().any(|files| files.is_in_force);
-        self.persist.holds = is_always && is_in_force;
+        let holds = is_always && is_in_force;
+        if self.persist.holds != holds {
+            (0..self.shards.len()).for_each(|place| self.hand_over(place));
+            self.persist.holds = holds;
+        }
     }
 
     /// How long it is until records that gather are to be written, or sent to replicas; at least 1.
