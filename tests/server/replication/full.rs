@@ -219,7 +219,7 @@ fn a_snapshot_of_nothing() {
 /// Keys and fields have so long to live when a snapshot begins, which the replica loads when their time has come. The
 /// records that follow made them live for ever, while they did. False if that was too late.
 fn outlive(replica_shards: u16, life_ms: u64) -> bool {
-    let primary = Node::start(2, &["--repl-diskless-sync-delay", "600"]);
+    let primary = Node::start(2, &["--repl-diskless-sync-delay", "600", "--rdbcompression", "no"]);
     let mut client = primary.client();
     client.ok(&format!("SET big {}", "b".repeat(400_000)));
     let proxy = Proxy::new(primary.address());
